@@ -1,0 +1,86 @@
+"""The exceptions of this package.
+
+::
+
+    SessionError
+    ├── SettingError           (also a ValueError)
+    ├── UnstorableValue        (also a TypeError)
+    ├── UnreadableValue        (also a ValueError)
+    └── StoreUnavailable       (also werkzeug's ServiceUnavailable: 503)
+        └── RevocationIncomplete
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from werkzeug.exceptions import ServiceUnavailable
+
+
+class SessionError(Exception):
+    """The root of every exception that this package raises."""
+
+
+class SettingError(SessionError, ValueError):
+    """A setting is ill-typed or contradicts another one.
+
+    :param setting: the name under ``app.config``, or the name of the argument.
+    :param problem: what is wrong and what to do about it.
+    """
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(f"{setting}: {problem}")
+        self.setting = setting
+
+
+class UnstorableValue(SessionError, TypeError):
+    """A key or a value of the session has no form in Redis; nothing was written.
+
+    :param key: the session key, as it was given.
+    :param problem: what is wrong and what to do about it.
+    """
+
+    def __init__(self, key: object, problem: str) -> None:
+        super().__init__(f"session[{key!r}]: {problem}")
+        self.key = key
+
+
+class UnreadableValue(SessionError, ValueError):
+    """The text of a field in Redis is not one that this package writes.
+
+    :param problem: what is wrong with it. The text itself is not repeated: it may be private.
+    """
+
+
+class StoreUnavailable(SessionError, ServiceUnavailable):
+    """Redis gave no answer in time, or one that refuses service.
+
+    In a view this is a response with status 503 and ``Retry-After``, unless the
+    application handles it: ``@app.errorhandler(StoreUnavailable)`` or ``(503)``.
+
+    :param retry_after: seconds after which a client may try again.
+    """
+
+    description = "The session store is not available. Please try again in a moment."
+
+    def __init__(self, description: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(description or self.description)
+        self.retry_after = retry_after
+
+    def get_headers(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
+        headers = super().get_headers(*args, **kwargs)
+        headers.append(("Retry-After", str(self.retry_after)))
+        return headers
+
+
+class RevocationIncomplete(StoreUnavailable):
+    """A revocation stopped because Redis failed; to run it again finishes it.
+
+    :param ended: how many sessions had been ended by then.
+    """
+
+    def __init__(self, ended: int) -> None:
+        super().__init__(
+            f"Redis failed after {ended} sessions had been ended; revoke again to end the rest."
+        )
+        self.ended = ended
