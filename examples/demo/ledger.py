@@ -1,0 +1,158 @@
+"""Remembers what the last requests of each browser cost, outside of the session.
+
+If the session held it, looking would change what is looked at. So each browser gets a cookie of
+its own, ``demo_browser``, and what it stands for lives in this process.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+from werkzeug.http import parse_cookie
+
+import cost
+from held import Observer, Snapshot
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+BROWSER_COOKIE = "demo_browser"
+RECORD = "demo.record"
+
+_BROWSERS = 500
+_REQUESTS = 6
+
+
+@dataclass
+class Record:
+    """One request and what it cost."""
+
+    method: str
+    path: str
+    status: int = 0
+    cost: cost.Cost = field(default_factory=cost.Cost)
+    commands: Counter[str] = field(default_factory=Counter)
+    fields: list[str] = field(default_factory=list)
+    whole: int = 0
+
+    @property
+    def is_change(self) -> bool:
+        return self.method == "POST"
+
+    @property
+    def ratio(self) -> float:
+        """How many times as much a store of whole sessions would have moved."""
+        return self.whole / self.cost.total if self.cost.total else float("inf")
+
+
+@dataclass
+class Browser:
+    """What is remembered of one browser."""
+
+    id: str
+    is_new: bool
+    records: deque[Record] = field(default_factory=lambda: deque(maxlen=_REQUESTS))
+    snapshot: Snapshot = field(default_factory=Snapshot)
+
+
+class Ledger:
+    """The browsers that were here last."""
+
+    def __init__(self) -> None:
+        self._browsers: OrderedDict[str, Browser] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def browser(self, browser_id: str | None) -> Browser:
+        """The browser of this id, or a new one."""
+        with self._lock:
+            known = self._browsers.get(browser_id or "")
+            if known is not None:
+                known.is_new = False
+                self._browsers.move_to_end(known.id)
+                return known
+            browser = Browser(secrets.token_urlsafe(12), is_new=True)
+            self._browsers[browser.id] = browser
+            while len(self._browsers) > _BROWSERS:
+                self._browsers.popitem(last=False)
+            return browser
+
+
+class Meter:
+    """WSGI middleware that records what each request costs.
+
+    It stands around the whole application, so the saving of the session is counted as well.
+
+    :param session_cookie: the name of the session's cookie.
+    :param skip: requests whose path begins with this are not recorded.
+    """
+
+    def __init__(
+        self, wsgi_app: WSGIApplication, observer: Observer, session_cookie: str, skip: str
+    ) -> None:
+        self._wsgi_app = wsgi_app
+        self._observer = observer
+        self._session_cookie = session_cookie
+        self._skip = skip
+        self._ledger = Ledger()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"].startswith(self._skip):
+            return self._wsgi_app(environ, start_response)
+        cookies = parse_cookie(environ.get("HTTP_COOKIE"))
+        browser = self._ledger.browser(cookies.get(BROWSER_COOKIE))
+        record = Record(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        environ[RECORD] = browser, record
+        answer = _Answer(start_response)
+        with cost.counting(record.cost):
+            body = self._wsgi_app(environ, answer)
+        record.status = answer.status
+        cookie = answer.cookie(self._session_cookie)
+        if cookie is None:
+            cookie = cookies.get(self._session_cookie, "")
+        self._close(browser, record, sid=cookie.partition(".")[0])
+        return body
+
+    def _close(self, browser: Browser, record: Record, sid: str) -> None:
+        commands = record.cost.commands()
+        record.cost.wire.clear()
+        before = browser.snapshot
+        if commands:  # else the session is as it was, and Redis is left alone
+            browser.snapshot = self._look(sid)
+        record.commands = cost.command_names(commands)
+        record.fields = cost.fields_written(commands, before.names, browser.snapshot.names)
+        record.whole = cost.whole_session_cost(before.size, browser.snapshot.size)
+        browser.records.appendleft(record)
+
+    def _look(self, sid: str) -> Snapshot:
+        try:
+            return self._observer.snapshot(sid) if sid else Snapshot()
+        except RedisError:
+            return Snapshot()
+
+
+class _Answer:
+    """A ``start_response`` that keeps the status and the cookies that pass."""
+
+    def __init__(self, start_response: StartResponse) -> None:
+        self._start_response = start_response
+        self.status = 0
+        self._cookies: dict[str, str] = {}
+
+    def __call__(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+    ) -> Callable[[bytes], object]:
+        self.status = int(status[:3])
+        for name, value in headers:
+            if name.lower() == "set-cookie":
+                self._cookies.update(parse_cookie(value.partition(";")[0]))
+        return self._start_response(status, headers, exc_info)
+
+    def cookie(self, name: str) -> str | None:
+        """The cookie that this answer sets, empty where it clears it."""
+        return self._cookies.get(name)

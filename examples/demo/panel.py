@@ -1,0 +1,46 @@
+"""Puts the meter into a page, once it is known what the page itself cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from flask import Response, current_app, request
+
+from ledger import BROWSER_COOKIE, RECORD, Browser, Record
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+_METER_GOES_HERE = "<!-- meter -->"
+
+
+def show_meter(response: Response) -> Response:
+    """Give the browser its cookie, and the page its meter."""
+    if RECORD not in request.environ:
+        return response
+    browser, record = request.environ[RECORD]
+    if browser.is_new:
+        response.set_cookie(BROWSER_COOKIE, browser.id, httponly=True, samesite="Lax")
+    if response.mimetype == "text/html" and response.is_sequence:
+        _make_room(response, browser, record)
+    return response
+
+
+def _make_room(response: Response, browser: Browser, record: Record) -> None:
+    before, mark, after = response.get_data(as_text=True).partition(_METER_GOES_HERE)
+    if mark:
+        template = current_app.jinja_env.get_template("_meter.html")
+        response.response = _body(before, template, browser, record, after)
+        response.headers.pop("Content-Length", None)
+
+
+def _body(
+    before: str, template: Template, browser: Browser, record: Record, after: str
+) -> Iterator[str]:
+    """The page in parts. They are sent after the session has been saved: the meter knows of it."""
+    yield before
+    records = list(browser.records)
+    change = next((each for each in records if each.is_change), None)
+    yield template.render(record=record, change=change, records=records)
+    yield after
