@@ -6,13 +6,12 @@
     ├── SettingError           (also a ValueError)
     ├── UnstorableValue        (also a TypeError)
     ├── UnreadableValue        (also a ValueError)
+    ├── WrongType
     └── StoreUnavailable       (also werkzeug's ServiceUnavailable: 503)
         └── RevocationIncomplete
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from werkzeug.exceptions import ServiceUnavailable
 
@@ -52,25 +51,35 @@ class UnreadableValue(SessionError, ValueError):
     """
 
 
+class WrongType(SessionError):
+    """A key of this package's name holds something else than this package put there.
+
+    :param key: the key in Redis.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"The key {key!r} in Redis has another type; delete or rename it.")
+        self.key = key
+
+
 class StoreUnavailable(SessionError, ServiceUnavailable):
     """Redis gave no answer in time, or one that refuses service.
 
     In a view this is a response with status 503 and ``Retry-After``, unless the
     application handles it: ``@app.errorhandler(StoreUnavailable)`` or ``(503)``.
+    The client library's own exception is the ``__cause__``.
 
+    :param description: what the browser is told.
     :param retry_after: seconds after which a client may try again.
     """
 
-    description = "The session store is not available. Please try again in a moment."
-
-    def __init__(self, description: str | None = None, *, retry_after: int = 1) -> None:
-        super().__init__(description or self.description)
-        self.retry_after = retry_after
-
-    def get_headers(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
-        headers = super().get_headers(*args, **kwargs)
-        headers.append(("Retry-After", str(self.retry_after)))
-        return headers
+    def __init__(
+        self,
+        description: str = "The session store is not available. Please try again in a moment.",
+        *,
+        retry_after: int = 1,
+    ) -> None:
+        super().__init__(description, retry_after=retry_after)
 
 
 class RevocationIncomplete(StoreUnavailable):

@@ -1,0 +1,12 @@
+"""Server-side sessions for Flask: one Redis hash each, written by what changed."""
+
+from .errors import RevocationIncomplete as RevocationIncomplete
+from .errors import SessionError as SessionError
+from .errors import SettingError as SettingError
+from .errors import StoreUnavailable as StoreUnavailable
+from .errors import UnreadableValue as UnreadableValue
+from .errors import UnstorableValue as UnstorableValue
+from .errors import WrongType as WrongType
+from .interface import RedisSessionInterface as RedisSessionInterface
+from .record import SessionInfo as SessionInfo
+from .session import RedisSession as RedisSession

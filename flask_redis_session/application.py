@@ -1,0 +1,216 @@
+"""The sessions of one application: its settings and its store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from .errors import RevocationIncomplete, StoreUnavailable
+from .record import Changes, Record, SessionInfo, moment
+from .server import Server
+from .session import Loaded, RedisSession, When
+from .settings import Settings
+from .store import Lifetime, Store
+from .token import Token, is_sid
+from .touches import Touches
+
+if TYPE_CHECKING:
+    from flask import Request
+
+#: How much is kept of a user agent, in characters.
+LONGEST_DEVICE = 256
+
+
+class ApplicationSessions:
+    """The sessions of one application, as its sessions and its interface see them.
+
+    :param settings: the settings of the application.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.user_keys = settings.user_keys
+        self.absolute = settings.absolute
+        self.store = Store(
+            Server(self._client),
+            settings.prefix,
+            absolute=settings.absolute,
+            touch_interval=settings.touch_interval,
+        )
+        self._touches = Touches(settings.touch_interval)
+
+    def _client(self) -> Any:
+        if self.settings.url is None:
+            return self.settings.redis
+        from .connect import connect
+
+        return connect(self.settings.url)
+
+    def load(self, session: RedisSession, token: Token, key: str | None) -> Loaded:
+        """Load what a session needs to know a key; see :class:`~.session.Source`."""
+        return self.store.load(token), None
+
+    def sessions(self, user: str, current: str | None) -> list[SessionInfo]:
+        """Return a user's live sessions, the current one marked and counted as seen now.
+
+        :param user: the user's id, as text.
+        :param current: the sid of the current session.
+        :raises StoreUnavailable: where Redis fails.
+        """
+        now = moment(self.store.clock.now())
+        infos = [
+            replace(info, current=True, last_seen_at=now) if info.sid == current else info
+            for info in self.store.index.sessions(user)
+        ]
+        return sorted(infos, key=_last_seen, reverse=True)
+
+    def page(self, user: str, limit: int | None, offset: int) -> list[SessionInfo]:
+        """Return a page of a user's live sessions, last seen first.
+
+        :param user: the user's id, as text.
+        :param limit: how many at most; ``None``: all.
+        :param offset: how many of the newest to leave out.
+        :raises ValueError: where one of them is negative.
+        :raises StoreUnavailable: where Redis fails.
+        """
+        if offset < 0 or (limit is not None and limit < 0):
+            raise ValueError(f"limit={limit!r}, offset={offset!r}: they must not be negative.")
+        infos = self.store.index.sessions(user, limit=limit, offset=offset)
+        return sorted(infos, key=_last_seen, reverse=True)
+
+    def revoke(
+        self, user: str, *, before: When | None, keep: str | None, current: str | None
+    ) -> list[str]:
+        """End a user's sessions out of a request of theirs; return the sids.
+
+        :param user: the user's id, as text.
+        :param before: only those last seen before.
+        :param keep: a sid to spare.
+        :param current: the sid of the current session, which counts as seen now.
+        :raises RevocationIncomplete: where Redis fails on the way.
+        """
+        limit = self.epoch("before", before)
+        spared = {keep} if keep is not None else set[str]()
+        if current is not None and limit is not None and limit <= self.store.clock.now():
+            spared.add(current)
+        pages = self.store.index.revoke(user, before=limit, keep=spared)
+        return [sid for page in unbroken(pages) for sid in page]
+
+    def end_surplus(self, user: str, *, keep: str) -> list[str]:
+        """End a user's sessions beyond ``SESSION_MAX_PER_USER``, and return their sids.
+
+        :param user: the user's id, as text.
+        :param keep: the sid that was signed in just now.
+        :raises StoreUnavailable: where Redis fails.
+        """
+        most = self.settings.max_per_user
+        if most is None:
+            return []
+        others = [info.sid for info in self.store.index.sessions(user) if info.sid != keep]
+        surplus = others[most - 1 :]
+        if not surplus:
+            return []
+        return [sid for page in self.store.index.revoke(user, only=surplus) for sid in page]
+
+    def touch(self, token: Token, record: Record | None, idle: float) -> bool:
+        """Touch a session where it is due; return whether its cookie may be sent again.
+
+        :param token: its cookie.
+        :param record: what was loaded of it, if it was.
+        :param idle: its idle lifetime in seconds.
+        """
+        if record is not None:
+            due = self.store.is_due(record.born, record.seen, record.idle)
+        else:
+            due = not self._touches.is_recent(token)
+        if not due:
+            return True
+        # Noted also where it fails: a request that does without its session must not wait
+        # for a dead server more than once.
+        self._touches.note(token)
+        try:
+            committed = self.store.commit(token, Changes(), Lifetime(idle), known=record)
+        except StoreUnavailable:
+            self._touches.pause()
+            return False
+        return committed.what == "saved"
+
+    def device(self, request: Request | None) -> tuple[str | None, str | None]:
+        """Return the user agent and the address to keep of a sign-in.
+
+        :param request: the request that signs in.
+        """
+        decide = self.settings.device_info
+        if request is None or decide is False:
+            return None, None
+        if decide is True:
+            agent, address = request.user_agent.string or None, request.remote_addr
+        else:
+            agent, address = decide(request) or (None, None)
+        return _clipped(agent), _clipped(address)
+
+    def epoch(self, name: str, when: When | None) -> float | None:
+        """Return a point in time in epoch seconds.
+
+        :param name: the argument's name, for the error.
+        :param when: an aware time, so long ago, or epoch seconds.
+        :raises ValueError: where it is a naive time or not finite.
+        :raises TypeError: where it is of another type.
+        """
+        if when is None:
+            return None
+        if isinstance(when, timedelta):
+            return self.store.clock.now() - when.total_seconds()
+        if isinstance(when, datetime):
+            if when.utcoffset() is None:
+                problem = "the time is naive; say which zone, as in datetime.now(timezone.utc)."
+                raise ValueError(f"{name}: {problem}")
+            return when.timestamp()
+        if isinstance(when, (int, float)) and not isinstance(when, bool):
+            if not abs(when) < float("inf"):
+                raise ValueError(f"{name}: {when!r} is no point in time.")
+            return float(when)
+        problem = f"expects an aware datetime, a timedelta or epoch seconds, not {when!r}."
+        raise TypeError(f"{name}: {problem}")
+
+
+def unbroken(pages: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Pass the pages of a revocation on, and say how far it came where Redis fails.
+
+    :param pages: the sids that were ended, page by page.
+    :raises RevocationIncomplete: where Redis fails on the way.
+    """
+    ended = 0
+    try:
+        for page in pages:
+            ended += len(page)
+            yield page
+    except StoreUnavailable as failure:
+        raise RevocationIncomplete(ended) from failure
+
+
+def sids_of(name: str, value: str | Collection[str]) -> set[str]:
+    """Return a sid or several as a set.
+
+    :param name: the argument's name, for the error.
+    :param value: a sid or several.
+    :raises ValueError: where one has not the form of a sid.
+    """
+    sids = {value} if isinstance(value, str) else set(value)
+    for sid in sids:
+        if not isinstance(sid, str) or not is_sid(sid):
+            raise ValueError(f"{name}: {sid!r} is no sid; a sid has 22 characters of base64url.")
+    return sids
+
+
+def _clipped(value: str | None) -> str | None:
+    """Return a text from outside as it may be kept: short, and with a UTF-8 form."""
+    if value is None:
+        return None
+    return value[:LONGEST_DEVICE].encode("utf-8", "replace").decode()
+
+
+def _last_seen(info: SessionInfo) -> float:
+    return info.last_seen_at.timestamp() if info.last_seen_at else 0.0

@@ -1,0 +1,31 @@
+"""Redis's clock, as this process last heard it."""
+
+from __future__ import annotations
+
+import time
+
+
+class Clock:
+    """Tells the time of the server, so that a worker's own clock may be wrong or jump.
+
+    Every script of this package replies with the server's time; from then on the time
+    is carried forward by the monotonic clock. Until the first reply it is the worker's.
+    """
+
+    def __init__(self) -> None:
+        # One tuple, replaced whole: threads read it without a lock.
+        self._heard: tuple[float, float] | None = None
+
+    def hear(self, now: float) -> None:
+        """Take over the server's time.
+
+        :param now: epoch seconds, as a script replied them.
+        """
+        self._heard = (now, time.monotonic())
+
+    def now(self) -> float:
+        """Return the server's time in epoch seconds."""
+        heard = self._heard
+        if heard is None:
+            return time.time()
+        return heard[0] + time.monotonic() - heard[1]

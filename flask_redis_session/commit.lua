@@ -1,0 +1,146 @@
+-- Commit one request's changes to one session, if its cookie proves the right to it.
+--
+-- KEYS[1]       the session hash
+-- ARGV[1]       digest of the cookie's secret; '' creates the session
+-- ARGV[2]       digest of a fresh secret to rotate to, or to create with; '' keeps the secret
+-- ARGV[3]       idle lifetime in seconds
+-- ARGV[4]       'set': @idle becomes it; 'cap': @idle is lowered to it where it is higher
+-- ARGV[5]       absolute lifetime in seconds; '' for none
+-- ARGV[6]       'wipe': every key of the user's goes first; '' otherwise
+-- ARGV[7]       n, the number of fields to delete
+-- ARGV[8…7+n]   the fields to delete
+-- ARGV[8+n…]    field, value, field, value, … to set
+--
+-- Replies {what, now, born, seen, idle, user}: what became of it (saved, ended, gone, rotated,
+-- unknown), and where it was saved or ended the time of the server and the state before.
+--
+-- A client may send this twice, because the first reply was lost. So a rotation or a creation
+-- that has happened already is told by its fresh secret, and not refused.
+
+local key, proof, fresh = KEYS[1], ARGV[1], ARGV[2]
+local TOMBSTONE = 30
+local CHUNK = 1000 -- unpack() of some thousand values overflows Lua's stack
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local stamp = string.format('%.3f', now)
+
+local function is_users(field)
+  return string.sub(field, 1, 1) ~= '@' or string.sub(field, 1, 2) == '@@'
+end
+
+local function delete(fields)
+  for first = 1, #fields, CHUNK do
+    redis.call('HDEL', key, unpack(fields, first, math.min(first + CHUNK - 1, #fields)))
+  end
+end
+
+-- pcall: a key of another type at this name is no session of ours.
+local held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user',
+  '@secret:' .. proof, '@secret:' .. fresh)
+if held.err then
+  return {'gone'}
+end
+local born, seen, idle, user = tonumber(held[1] or ''), held[2], tonumber(held[3] or ''), held[4]
+local resent = fresh ~= '' and held[6] == '0'
+
+if proof == '' then
+  if held[1] and not resent then
+    return {'unknown'}
+  end
+  born = born or now
+elseif not born then
+  return {'gone'}
+elseif held[5] ~= '0' and not resent then
+  local rotated = tonumber(held[5] or '')
+  if rotated and math.abs(now - rotated) <= TOMBSTONE then
+    return {'rotated'}
+  end
+  return {'unknown'}
+end
+
+local lifetime = tonumber(ARGV[3])
+if ARGV[4] == 'cap' and idle then
+  lifetime = math.min(lifetime, idle)
+end
+local expires = now + lifetime
+if ARGV[5] ~= '' then
+  expires = math.min(expires, born + tonumber(ARGV[5]))
+end
+if expires <= now then
+  redis.call('UNLINK', key)
+  return {'gone'}
+end
+
+local wipe = ARGV[6] == 'wipe'
+local creates = proof == '' and not held[1]
+local rotates = fresh ~= '' and proof ~= '' and not resent
+local deletions = tonumber(ARGV[7])
+
+local changed = {}
+local function set(field, value)
+  changed[#changed + 1] = field
+  changed[#changed + 1] = value
+end
+if creates then
+  set('@born', stamp)
+end
+set('@seen', stamp)
+if lifetime ~= idle then
+  set('@idle', tostring(lifetime))
+end
+if rotates then
+  set('@secret:' .. proof, stamp)
+end
+if creates or rotates then
+  set('@secret:' .. fresh, '0')
+end
+local sets_users = false
+for i = 8 + deletions, #ARGV, 2 do
+  sets_users = sets_users or is_users(ARGV[i])
+  set(ARGV[i], ARGV[i + 1])
+end
+
+local gone = {}
+for i = 8, 7 + deletions do
+  gone[#gone + 1] = ARGV[i]
+end
+if wipe or rotates then
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if is_users(field) then
+      if wipe then
+        gone[#gone + 1] = field
+      end
+    elseif rotates and string.sub(field, 1, 8) == '@secret:' then
+      local rotated = tonumber(redis.call('HGET', key, field)) or 0
+      if rotated ~= 0 and math.abs(now - rotated) > TOMBSTONE then
+        gone[#gone + 1] = field
+      end
+    end
+  end
+end
+delete(gone)
+
+-- A session without a key of the user's is one that ended. Many fields cannot all be ours.
+local function is_empty()
+  if redis.call('HLEN', key) > 100 then
+    return false
+  end
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if is_users(field) then
+      return false
+    end
+  end
+  return true
+end
+local before = {stamp, string.format('%.3f', born), seen, tostring(lifetime), user}
+if (wipe or deletions > 0) and not sets_users and is_empty() then
+  redis.call('UNLINK', key)
+  return {'ended', unpack(before)}
+end
+
+for first = 1, #changed, CHUNK do
+  redis.call('HSET', key, unpack(changed, first, math.min(first + CHUNK - 1, #changed)))
+end
+redis.call('PEXPIREAT', key, string.format('%d', math.floor(expires * 1000)))
+return {'saved', unpack(before)}

@@ -1,0 +1,20 @@
+-- Put a session into its user's index, or move it up there, and let the index outlive it.
+--
+-- KEYS[1]  the sorted set of the user
+-- ARGV[1]  the session's sid
+-- ARGV[2]  'add', or 'touch', which never adds a session that is not there
+-- ARGV[3]  how long the index must live from now, in milliseconds
+--
+-- Replies the number of members. (PEXPIREAT … GT, which would do, is Redis 7's.)
+
+local time = redis.call('TIME')
+local now = string.format('%.3f', tonumber(time[1]) + tonumber(time[2]) / 1000000)
+if ARGV[2] == 'touch' then
+  redis.call('ZADD', KEYS[1], 'XX', 'GT', now, ARGV[1])
+else
+  redis.call('ZADD', KEYS[1], 'GT', now, ARGV[1])
+end
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
+return redis.call('ZCARD', KEYS[1])

@@ -1,0 +1,214 @@
+"""The sorted set of a user: their sessions by when they were last seen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+from .record import (
+    ADDRESS,
+    AGENT,
+    BORN,
+    IDLE,
+    SEEN,
+    USER,
+    SessionInfo,
+    expiry,
+    moment,
+    number,
+    text,
+)
+from .server import Command, Script, Server
+
+_INDEX = Script("index.lua")
+_REVOKE = Script("revoke.lua")
+
+#: How many sessions are described in one round trip.
+LISTED = 500
+
+#: How many buckets ZSCAN goes through at a time. Every second one may be empty, and a page
+#: costs two round trips where sessions are ended, which are to be one per thousand sessions.
+PAGE = 4096
+
+
+class Index:
+    """The sorted set of each user.
+
+    :param server: the way to Redis.
+    :param prefix: the prefix of every key, as in ``SESSION_KEY_PREFIX``.
+    :param absolute: seconds that no session outlives; ``None``: no limit.
+    :param slack: seconds by which a session may outlive its last touch here, because the
+        index is touched at most once per ``SESSION_TOUCH_INTERVAL``.
+    """
+
+    def __init__(
+        self, server: Server, prefix: str, *, absolute: float | None, slack: float
+    ) -> None:
+        self._server = server
+        self._prefix = prefix
+        self._absolute = absolute
+        self._slack = slack
+
+    def key(self, user: str) -> bytes:
+        """Return the key of a user's sorted set.
+
+        :param user: the user's id, as text.
+        """
+        return f"{self._prefix}user:{user}".encode()
+
+    def _session_key(self, sid: str) -> bytes:
+        return f"{self._prefix}{sid}".encode()
+
+    def add(self, user: str, sid: str, idle: float) -> Command:
+        """Return the command that puts a session into a user's index.
+
+        :param user: the user's id, as text.
+        :param sid: the session.
+        :param idle: its idle lifetime in seconds, which the index outlives.
+        """
+        return _INDEX.on(self.key(user), sid, "add", self._milliseconds(idle))
+
+    def touch(self, user: str, sid: str, idle: float) -> Command:
+        """Return the command that notes that a session was seen, if it still is in there.
+
+        :param user: the user's id, as text.
+        :param sid: the session.
+        :param idle: its idle lifetime in seconds, which the index outlives.
+        """
+        return _INDEX.on(self.key(user), sid, "touch", self._milliseconds(idle))
+
+    def remove(self, user: str, sids: Sequence[str]) -> Command:
+        """Return the command that removes sessions from a user's index.
+
+        :param user: the user's id, as text.
+        :param sids: the sessions, at least one.
+        """
+        return ("ZREM", self.key(user), *sids)
+
+    def sessions(
+        self, user: str, *, limit: int | None = None, offset: int = 0
+    ) -> list[SessionInfo]:
+        """Return a user's live sessions, last seen first; forget those that have died.
+
+        :param user: the user's id, as text.
+        :param limit: how many to return at most; ``None``: all.
+        :param offset: how many of the newest to leave out.
+        :raises StoreUnavailable: where Redis fails.
+        """
+        infos: list[SessionInfo] = []
+        while limit is None or len(infos) < limit:
+            wanted = None if limit is None else limit - len(infos)
+            sids = self._newest(user, offset, wanted)
+            for first in range(0, len(sids), LISTED):
+                infos += self._described(user, sids[first : first + LISTED])
+            if wanted is None or len(sids) < wanted:
+                break
+            offset += len(sids)
+        return infos
+
+    def _described(self, user: str, sids: Sequence[str]) -> Iterable[SessionInfo]:
+        names = (BORN, SEEN, IDLE, USER, AGENT, ADDRESS)
+        hashes = self._server.together([("HMGET", self._session_key(sid), *names) for sid in sids])
+        # Only the dead are forgotten: a session that is another user's at the moment may be
+        # on its way here, and its sid is not dead for good.
+        dead = [
+            sid
+            for sid, held in zip(sids, hashes, strict=True)
+            if not any(value is not None for value in held)
+        ]
+        if dead:
+            self._server.call(self.remove(user, dead))
+        for sid, (born, seen, idle, owner, agent, address) in zip(sids, hashes, strict=True):
+            if text(owner) == user and number(born) is not None:
+                expires = expiry(number(born), number(seen), number(idle), self._absolute)
+                yield SessionInfo(
+                    sid=sid,
+                    user_id=user,
+                    created_at=moment(number(born)),
+                    last_seen_at=moment(number(seen)),
+                    expires_at=moment(expires),
+                    user_agent=text(agent),
+                    ip_address=text(address),
+                )
+
+    def revoke(
+        self,
+        user: str,
+        *,
+        before: float | None = None,
+        created_before: float | None = None,
+        only: Collection[str] | None = None,
+        keep: Collection[str] = (),
+    ) -> Iterator[list[str]]:
+        """End a user's sessions, a page at a time; yields the sids that each page ended.
+
+        :param user: the user's id, as text.
+        :param before: only those last seen before, in epoch seconds.
+        :param created_before: only those created before, in epoch seconds.
+        :param only: only these, by sid.
+        :param keep: not these, by sid.
+        :raises StoreUnavailable: where Redis fails; what was yielded has been ended.
+        """
+        if only is not None:
+            page = self._scores(user, sorted(set(only) - set(keep)))
+            ended, dead = self._end(user, page, before, created_before, keep)
+            if ended or dead:
+                self._server.call(self.remove(user, ended + dead))
+            yield ended
+            return
+        cursor = 0
+        done: list[str] = []
+        while True:
+            commands: list[Command] = [self._scan(user, cursor)]
+            if done:
+                commands.insert(0, self.remove(user, done))
+            cursor, page = _page_of(self._server.in_order(commands)[-1])
+            ended, dead = self._end(user, page, before, created_before, keep)
+            done = ended + dead
+            yield ended
+            if cursor == 0:
+                break
+        if done:
+            self._server.call(self.remove(user, done))
+
+    def _end(
+        self,
+        user: str,
+        page: Iterable[tuple[str, float]],
+        before: float | None,
+        created_before: float | None,
+        keep: Collection[str],
+    ) -> tuple[list[str], list[str]]:
+        """End those of a page that are to be ended; return them, and those found dead."""
+        sids = [sid for sid, seen in page if sid not in keep and (before is None or seen < before)]
+        limits = ["" if at is None else repr(at) for at in (before, created_before)]
+        replies = self._server.together(
+            [_REVOKE.on(self._session_key(sid), user.encode(), *limits) for sid in sids]
+        )
+        found = list(zip(sids, replies, strict=True))
+        return [sid for sid, was in found if was == 1], [sid for sid, was in found if was == 0]
+
+    def _newest(self, user: str, offset: int, count: int | None) -> list[str]:
+        last = -1 if count is None else offset + count - 1
+        reply = self._server.call(("ZREVRANGE", self.key(user), offset, last))
+        return [sid.decode("ascii", "replace") for sid in reply]
+
+    def _scan(self, user: str, cursor: int) -> Command:
+        # Not by rank or by score: sessions that are touched or ended meanwhile would hide
+        # others. ZSCAN returns whatever was there from its beginning to its end.
+        return ("ZSCAN", self.key(user), cursor, "COUNT", PAGE)
+
+    def _scores(self, user: str, sids: Sequence[str]) -> list[tuple[str, float]]:
+        key = self.key(user)
+        replies = self._server.together([("ZSCORE", key, sid) for sid in sids])
+        found = zip(sids, replies, strict=True)
+        return [(sid, float(score)) for sid, score in found if score is not None]
+
+    def _milliseconds(self, idle: float) -> int:
+        return int((idle + self._slack) * 1000) + 1
+
+
+def _page_of(reply: Any) -> tuple[int, list[tuple[str, float]]]:
+    """Return the next cursor (0 at the end) and the sessions, with their scores, of a ZSCAN."""
+    cursor, members = reply
+    return int(cursor), [(sid.decode("ascii", "replace"), float(at)) for sid, at in members]

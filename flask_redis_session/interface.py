@@ -1,0 +1,221 @@
+"""Cookie, session, cookie: what Flask calls at the beginning and the end of a request."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from flask import current_app, has_app_context
+from flask.sessions import SessionInterface, SessionMixin
+
+from .application import ApplicationSessions, sids_of, unbroken
+from .errors import StoreUnavailable
+from .record import SessionInfo
+from .save import Cookie, Save
+from .session import RedisSession, When, user_text
+from .settings import read_settings
+from .token import parse_cookie
+
+if TYPE_CHECKING:
+    from flask import Flask, Request, Response
+
+#: Where an application keeps its sessions, in ``app.extensions``.
+EXTENSION = "flask_redis_session"
+
+
+class RedisSessionInterface(SessionInterface):
+    """Server-side sessions in Redis, one hash each.
+
+    Assign it to ``app.session_interface``, or call :meth:`init_app`. The settings are read
+    from ``app.config``: at once by :meth:`init_app`, else at the first request.
+
+    :param redis: a client: ``redis.Redis``, ``redis.RedisCluster``, a Sentinel's primary or
+        ``valkey.Valkey``, with ``decode_responses`` on or off; ``None``: ``SESSION_REDIS``
+        or ``SESSION_REDIS_URL`` says where Redis is.
+    :param prefix: the prefix of every key; ``None``: ``SESSION_KEY_PREFIX``, which is
+        ``session:`` by default.
+    """
+
+    session_class = RedisSession
+
+    def __init__(self, redis: Any = None, prefix: str | None = None) -> None:
+        self._redis = redis
+        self._prefix = prefix
+        self._lock = threading.Lock()
+        # The application's sessions where no request tells which: outside of one.
+        self._latest: ApplicationSessions | None = None
+
+    def init_app(self, app: Flask) -> None:
+        """Give an application these sessions, and check its settings.
+
+        :param app: the application.
+        :raises SettingError: where a setting is ill-typed or contradicts another.
+        :raises RuntimeError: where the application has them already.
+        """
+        if EXTENSION in app.extensions:
+            raise RuntimeError("This application has its sessions already: call init_app once.")
+        app.session_interface = self
+        self._sessions(app)
+
+    def _sessions(self, app: Flask) -> ApplicationSessions:
+        """Return an application's sessions; the first call reads its settings."""
+        owner, sessions = app.extensions.get(EXTENSION, (None, None))
+        if owner is self:
+            return sessions  # type: ignore[no-any-return]
+        with self._lock:
+            owner, sessions = app.extensions.get(EXTENSION, (None, None))
+            if owner is not self:
+                settings = read_settings(app.config, redis=self._redis, prefix=self._prefix)
+                sessions = ApplicationSessions(settings)
+                app.extensions[EXTENSION] = (self, sessions)
+                self._latest = sessions
+        assert isinstance(sessions, ApplicationSessions)
+        return sessions
+
+    def open_session(self, app: Flask, request: Request) -> RedisSession:
+        """Return the session of a request; nothing is asked of Redis until it is used."""
+        sessions = self._sessions(app)
+        cookie = request.cookies.get(self.get_cookie_name(app))
+        token = parse_cookie(cookie) if cookie else None
+        return self.session_class(
+            sessions, token, permanent=sessions.settings.permanent, request=request
+        )
+
+    def save_session(self, app: Flask, session: SessionMixin | None, response: Response) -> None:
+        """Write what the request changed in its session, and set the cookie where it changed.
+
+        :raises UnstorableValue: where a value has no form in Redis; nothing was written.
+        """
+        if not isinstance(session, RedisSession):
+            return
+        if session.accessed:
+            response.vary.add("Cookie")
+        if session._is_untouched():
+            return
+        if session._failure is not None:
+            if session._modified or response.status_code == 500:
+                _refuse(app, response, session._failure)
+            return
+        save = Save(
+            app,
+            self._sessions(app),
+            session,
+            idle=self._idle(app, session),
+            refreshes=app.config["SESSION_REFRESH_EACH_REQUEST"],
+        )
+        try:
+            cookie = save.run()
+        except StoreUnavailable as failure:
+            session._failure = failure
+            _refuse(app, response, failure)
+            return
+        self._send_cookie(app, session, response, cookie)
+
+    def _idle(self, app: Flask, session: RedisSession) -> float:
+        if session.permanent:
+            return app.permanent_session_lifetime.total_seconds()
+        return self._sessions(app).settings.lifetime
+
+    def _send_cookie(
+        self, app: Flask, session: RedisSession, response: Response, cookie: Cookie
+    ) -> None:
+        if cookie == "leave":
+            return
+        name = self.get_cookie_name(app)
+        # A browser replaces or deletes only the cookie with these same flags.
+        flags: dict[str, Any] = {
+            "domain": self.get_cookie_domain(app),
+            "path": self.get_cookie_path(app),
+            "secure": self.get_cookie_secure(app),
+            "httponly": self.get_cookie_httponly(app),
+            "samesite": self.get_cookie_samesite(app),
+            "partitioned": self.get_cookie_partitioned(app),
+        }
+        if cookie == "clear":
+            if session._request is None or name in session._request.cookies:
+                response.delete_cookie(name, **flags)
+        else:
+            assert session._token is not None
+            expires = self.get_expiration_time(app, session)
+            response.set_cookie(name, session._token.cookie(), expires=expires, **flags)
+        response.vary.add("Cookie")
+        if cookie == "fresh":
+            # OWASP Session Management, Web Content Caching: a new secret is for one reader.
+            response.cache_control.no_store = True
+
+    def list_sessions(
+        self, user_id: object, *, limit: int | None = None, offset: int = 0
+    ) -> list[SessionInfo]:
+        """Return a user's live sessions, last seen first; no request is needed.
+
+        :param user_id: whose.
+        :param limit: how many at most; ``None``: all.
+        :param offset: how many of the newest to leave out.
+        :raises ValueError: where ``limit`` or ``offset`` is negative.
+        :raises TypeError: where ``user_id`` is of a type that no user id has.
+        :raises StoreUnavailable: where Redis fails.
+        """
+        return self._any_sessions().page(user_text("user_id", user_id), limit, offset)
+
+    def revoke_sessions(
+        self,
+        user_id: object,
+        *,
+        before: When | None = None,
+        created_before: When | None = None,
+        only: str | Collection[str] | None = None,
+        keep: str | Collection[str] = (),
+    ) -> int:
+        """End a user's sessions and return how many; no request is needed.
+
+        :param user_id: whose.
+        :param before: only those last seen before: an aware time, so long ago, or epoch seconds.
+        :param created_before: only those signed in before, likewise.
+        :param only: only these: a sid or several.
+        :param keep: not these: a sid or several.
+        :raises ValueError: where a time is naive or a sid has not the form of one.
+        :raises TypeError: where an argument is of another type.
+        :raises RevocationIncomplete: where Redis fails on the way; to call it again ends the rest.
+        """
+        sessions = self._any_sessions()
+        pages = sessions.store.index.revoke(
+            user_text("user_id", user_id),
+            before=sessions.epoch("before", before),
+            created_before=sessions.epoch("created_before", created_before),
+            only=None if only is None else sids_of("only", only),
+            keep=sids_of("keep", keep),
+        )
+        return sum(len(page) for page in unbroken(pages))
+
+    def _any_sessions(self) -> ApplicationSessions:
+        """Return the sessions of the current application, or of the one that has these."""
+        if has_app_context() and current_app.session_interface is self:
+            return self._sessions(current_app._get_current_object())  # type: ignore[attr-defined]
+        if self._latest is None:
+            if self._redis is None:
+                raise RuntimeError(
+                    "These sessions know no application yet: call init_app(app), "
+                    "or work inside app.app_context()."
+                )
+            settings = read_settings({}, redis=self._redis, prefix=self._prefix)
+            self._latest = ApplicationSessions(settings)
+        return self._latest
+
+
+def _refuse(app: Flask, response: Response, failure: StoreUnavailable) -> None:
+    """Turn a response into a 503, by way of the application's own handler if it has one."""
+    try:
+        refusal = app.make_response(app.handle_http_exception(failure))
+    except StoreUnavailable:
+        refusal = app.make_response(failure.get_response())
+    body = response.response
+    if hasattr(body, "close"):
+        response.call_on_close(body.close)
+    cookies = response.headers.getlist("Set-Cookie")
+    response.status = refusal.status
+    response.headers = refusal.headers
+    response.response = refusal.response
+    for cookie in cookies:
+        response.headers.add("Set-Cookie", cookie)
+    response.cache_control.no_store = True

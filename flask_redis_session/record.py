@@ -1,0 +1,194 @@
+"""What a session hash says: its fields, its times, its user, and whether a cookie opens it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Literal, NamedTuple
+
+#: Whether a cookie opens a session. *live*: it does. *gone*: there is no such session.
+#: *rotated*: the secret was rotated away a moment ago. *unknown*: the session never had
+#: that secret, or had it too long ago to tell.
+Standing = Literal["live", "gone", "rotated", "unknown"]
+
+BORN = b"@born"
+SEEN = b"@seen"
+IDLE = b"@idle"
+USER = b"@user"
+AGENT = b"@agent"
+ADDRESS = b"@ip"
+SECRET = b"@secret:"
+
+#: How long a rotated secret is remembered, in seconds.
+TOMBSTONE = 30.0
+
+
+def field_of(key: str) -> bytes:
+    """Return the hash field of a session key; one that begins with ``@`` gets another.
+
+    :param key: the key, as in ``session[key]``.
+    :raises UnicodeEncodeError: where the key has no UTF-8 form.
+    """
+    return (f"@{key}" if key[:1] == "@" else key).encode()
+
+
+def key_of(name: bytes) -> str | None:
+    """Return the session key of a hash field, or ``None`` where the field is not a user's.
+
+    :param name: the field's name.
+    """
+    if name[:1] == b"@":
+        if name[:2] != b"@@":
+            return None
+        name = name[1:]
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def number(text: bytes | None) -> float | None:
+    """Read a number that Redis holds; what is damaged reads as absent."""
+    try:
+        value = float(text or b"")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Return the aware UTC time of an epoch time, or ``None`` where there is none.
+
+    :param seconds: seconds since the epoch.
+    """
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def text(value: bytes | None) -> str | None:
+    """Read a text that Redis holds; what is not UTF-8 is shown with replacements."""
+    return None if value is None else value.decode("utf-8", "replace")
+
+
+@dataclass(slots=True)
+class Record:
+    """A session hash, or the part of one that was loaded.
+
+    :param standing: whether the cookie that asked opens it.
+    :param fields: the fields, as Redis holds them; empty unless *live*.
+    """
+
+    standing: Standing
+    fields: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    @property
+    def born(self) -> float | None:
+        return number(self.fields.get(BORN))
+
+    @property
+    def seen(self) -> float | None:
+        return number(self.fields.get(SEEN))
+
+    @property
+    def idle(self) -> float | None:
+        return number(self.fields.get(IDLE))
+
+    @property
+    def user(self) -> str | None:
+        return text(self.fields.get(USER))
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a request changed in its session.
+
+    :param sets: fields to set.
+    :param deletes: fields to delete.
+    :param wipe: whether every other key of the user's goes too.
+    """
+
+    sets: dict[bytes, bytes] = field(default_factory=dict)
+    deletes: list[bytes] = field(default_factory=list)
+    wipe: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.sets or self.deletes or self.wipe)
+
+
+class Binding(NamedTuple):
+    """Whose a session becomes.
+
+    :param user: the user's id, as text; ``None``: nobody's.
+    :param agent: the browser that signs in, if it is to be kept.
+    :param address: the address that signs in, if it is to be kept.
+    """
+
+    user: str | None
+    agent: str | None = None
+    address: str | None = None
+
+
+def standing_of(born: bytes | None, secret: bytes | None, now: float) -> Standing:
+    """Judge a cookie by what the session hash holds of it.
+
+    :param born: the value of ``@born``.
+    :param secret: the value of ``@secret:<digest>`` for the cookie's secret.
+    :param now: epoch seconds.
+    """
+    if number(born) is None:
+        return "gone"
+    if secret == b"0":
+        return "live"
+    rotated = number(secret)
+    # abs: a clock that was set back makes a tombstone look as if it came from the future,
+    # and it must not be honoured until that future has come.
+    if rotated is not None and abs(now - rotated) <= TOMBSTONE:
+        return "rotated"
+    return "unknown"
+
+
+def expiry(
+    born: float | None, seen: float | None, idle: float | None, absolute: float | None
+) -> float | None:
+    """Return when a session ends if nobody uses it any more, in epoch seconds.
+
+    :param born: when it was created, in epoch seconds.
+    :param seen: when it was last seen, in epoch seconds.
+    :param idle: its idle lifetime in seconds.
+    :param absolute: its absolute lifetime in seconds; ``None``: it has none.
+    """
+    if seen is None or idle is None:
+        return None
+    if absolute is None or born is None:
+        return seen + idle
+    return min(seen + idle, born + absolute)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A session as its user may see it.
+
+    :param sid: its public id, by which it can be ended; it lets nobody in.
+    :param user_id: whose it is, as text.
+    :param created_at: when it was created (UTC).
+    :param last_seen_at: when it was last used (UTC), exact to ``SESSION_TOUCH_INTERVAL``.
+    :param expires_at: when it ends if it is not used again (UTC).
+    :param user_agent: the browser that signed in, unless ``SESSION_DEVICE_INFO`` is off.
+    :param ip_address: the address that signed in, likewise.
+    :param current: whether it is the session of the request that asks.
+    """
+
+    sid: str
+    user_id: str
+    created_at: datetime | None
+    last_seen_at: datetime | None
+    expires_at: datetime | None
+    user_agent: str | None = None
+    ip_address: str | None = None
+    current: bool = False

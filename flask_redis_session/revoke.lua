@@ -1,0 +1,23 @@
+-- End one session, if it still is this user's and as old as asked.
+--
+-- KEYS[1]  the session hash
+-- ARGV[1]  the user
+-- ARGV[2]  last seen before this, in epoch seconds; '' for whenever
+-- ARGV[3]  created before this, in epoch seconds; '' for whenever
+--
+-- Replies 1 where it was ended, 0 where it was dead already, -1 where it is spared.
+
+local held = redis.pcall('HMGET', KEYS[1], '@user', '@seen', '@born')
+if held.err or not (held[1] or held[2] or held[3]) then
+  return 0
+end
+if held[1] and held[1] ~= ARGV[1] then
+  return -1
+end
+local function spares(limit, at)
+  return limit ~= '' and tonumber(at or '') and tonumber(at) >= tonumber(limit)
+end
+if spares(ARGV[2], held[2]) or spares(ARGV[3], held[3]) then
+  return -1
+end
+return redis.call('UNLINK', KEYS[1])

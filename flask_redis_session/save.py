@@ -1,0 +1,213 @@
+"""What a request changed goes to the store, and the cookie follows."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from .application import ApplicationSessions
+from .record import BORN, IDLE, SEEN, USER, Binding, Changes, Record
+from .session import RedisSession
+from .signals import save_refused, session_created, session_ended, user_bound
+from .store import Committed, Lifetime
+from .token import Token, new_token
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+log = logging.getLogger("flask_redis_session")
+
+#: What the response does with the browser's cookie. *fresh*: it hands out a secret that is
+#: new; *refresh*: it hands out the same one again, for its expiry.
+Cookie = Literal["leave", "fresh", "refresh", "clear"]
+
+
+@dataclass(slots=True)
+class Save:
+    """The end of one request, as far as its session goes.
+
+    :param app: the application, for the signals.
+    :param sessions: the application's sessions.
+    :param session: the session to save.
+    :param idle: the idle lifetime that the session is to have, in seconds.
+    :param refreshes: whether a permanent session's cookie is sent again with every response.
+    """
+
+    app: Flask
+    sessions: ApplicationSessions
+    session: RedisSession
+    idle: float
+    refreshes: bool
+
+    def run(self) -> Cookie:
+        """Save the session and return what becomes of the cookie.
+
+        :raises UnstorableValue: where a value has no form in Redis; nothing was written.
+        :raises StoreUnavailable: where Redis fails; the cookie must stay as it is.
+        """
+        session = self.session
+        if session._token is None:
+            return self._new()
+        if session._record is not None and session._record.standing == "rotated":
+            return self._from_dead_cookie()
+        if session._wiped and session._assigned:
+            # Whose it was decides whether the secret rotates.
+            session._is_stored()
+            if session._token is None:
+                return self._new()
+        return self._stored(session._token)
+
+    def _new(self) -> Cookie:
+        """Store a session that is new, unless it is empty."""
+        session = self.session
+        changes = session._changes()
+        if not changes.sets or session._modified is False:
+            return "clear" if session._emptied or session._wiped else "leave"
+        return self._create(Changes(changes.sets), session._binding() or Binding(None))
+
+    def _from_dead_cookie(self) -> Cookie:
+        """Save a request that came with a secret that had just been rotated away."""
+        changes = self.session._changes()
+        binding = self.session._binding()
+        if binding is not None and binding.user is not None:
+            return self._create(Changes(changes.sets), binding)
+        if changes:
+            self._refused("rotated")
+        return "leave"
+
+    def _stored(self, token: Token) -> Cookie:
+        """Save a session that the cookie is taken to open."""
+        session = self.session
+        if session._modified is False:
+            return self._unchanged(token)
+        changes, binding = session._changes(), session._binding()
+        turns = session._permanent != token.permanent
+        if not (changes or binding or turns or session._rotates or session._forced):
+            return self._unchanged(token)
+        if binding is not None:
+            binding = self._with_device(binding)
+        fresh = None
+        if binding is not None or session._rotates:
+            fresh = token.rotated()
+        committed = self.sessions.store.commit(
+            token,
+            changes,
+            Lifetime(self.idle, fixed=turns),
+            fresh=fresh,
+            binding=binding,
+            known=session._record,
+        )
+        if committed.what == "saved":
+            return self._saved(token, fresh, binding, changes, committed)
+        if committed.what == "ended":
+            return self._emptied(token, committed)
+        return self._not_saved(committed, changes, binding)
+
+    def _saved(
+        self,
+        token: Token,
+        fresh: Token | None,
+        binding: Binding | None,
+        changes: Changes,
+        committed: Committed,
+    ) -> Cookie:
+        session = self.session
+        after = (fresh or token)._replace(permanent=session._permanent)
+        user = committed.user if binding is None else binding.user
+        session._settle(changes)
+        session._saved(after, _record(committed, user))
+        if binding is not None and user != committed.user:
+            user_bound.send(
+                self.app, session=session, sid=token.sid, user_id=user, previous=committed.user
+            )
+        if user is not None and binding is not None:
+            self._limit(user, token.sid)
+        if fresh is not None:
+            return "fresh"
+        return "refresh" if session._permanent or token.permanent else "leave"
+
+    def _emptied(self, token: Token, committed: Committed) -> Cookie:
+        self.session._end()
+        session_ended.send(self.app, sid=token.sid, user_id=committed.user, reason="signed out")
+        return "clear"
+
+    def _not_saved(self, committed: Committed, changes: Changes, binding: Binding | None) -> Cookie:
+        """Deal with a cookie that turned out not to open the session."""
+        session = self.session
+        signs_in = binding is not None and binding.user is not None
+        is_blind = session._record is None
+        if is_blind and committed.what != "rotated" and not session._is_slow():
+            # Nothing was loaded: the cookie was never proved, and means nothing.
+            session._disown()
+            return self._new()
+        reason: Literal["gone", "rotated"] = "gone" if committed.what == "gone" else "rotated"
+        if not signs_in:
+            self._refused(reason)
+            return "clear" if reason == "gone" else "leave"
+        assert binding is not None
+        # What an ended session held stays dead; a rotated one is alive and was ours to read.
+        content = changes.sets if reason == "gone" else session._known()
+        return self._create(Changes(content), binding)
+
+    def _create(self, changes: Changes, binding: Binding) -> Cookie:
+        session = self.session
+        token = new_token(session._permanent)
+        committed = self.sessions.store.create(
+            token, changes, Lifetime(self.idle, fixed=True), self._with_device(binding)
+        )
+        session._settle(changes)
+        session._saved(token, _record(committed, binding.user))
+        session_created.send(self.app, session=session, sid=token.sid, user_id=binding.user)
+        if binding.user is not None:
+            user_bound.send(
+                self.app, session=session, sid=token.sid, user_id=binding.user, previous=None
+            )
+            self._limit(binding.user, token.sid)
+        return "fresh"
+
+    def _unchanged(self, token: Token) -> Cookie:
+        """Touch a session that was only read, or not even that, where it is due."""
+        session = self.session
+        refreshes = session._permanent and self.refreshes
+        record = session._record
+        if record is None and not refreshes:
+            return "leave"
+        if not self.sessions.touch(token, record, self.idle):
+            return "leave"
+        return "refresh" if refreshes else "leave"
+
+    def _with_device(self, binding: Binding) -> Binding:
+        """Return a binding with the device that signs in, if anybody does."""
+        if binding.user is None:
+            return binding
+        agent, address = self.sessions.device(self.session._request)
+        return binding._replace(agent=agent, address=address)
+
+    def _limit(self, user: str, sid: str) -> None:
+        """End a user's sessions that are too many."""
+        for ended in self.sessions.end_surplus(user, keep=sid):
+            session_ended.send(self.app, sid=ended, user_id=user, reason="replaced")
+
+    def _refused(self, reason: Literal["gone", "rotated"]) -> None:
+        session = self.session
+        sid = session._token.sid if session._token is not None else None
+        log.warning("The changes of a request were not saved: session %s is %s.", sid, reason)
+        save_refused.send(self.app, session=session, sid=sid, reason=reason)
+        if reason == "gone":
+            session_ended.send(self.app, sid=sid, user_id=None, reason="gone")
+
+
+def _record(committed: Committed, user: str | None) -> Record:
+    """Return what is known of a session that was just saved."""
+    fields = {
+        BORN: _number(committed.born),
+        SEEN: _number(committed.now),
+        IDLE: _number(committed.idle),
+        USER: user.encode() if user is not None else None,
+    }
+    return Record("live", {name: value for name, value in fields.items() if value is not None})
+
+
+def _number(value: float | None) -> bytes | None:
+    return None if value is None else repr(value).encode()

@@ -1,0 +1,181 @@
+"""The way to Redis: one command, several in one round trip, or a script."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any
+
+from .errors import StoreUnavailable, WrongType
+
+log = logging.getLogger("flask_redis_session")
+
+#: One command as it goes over the wire. A script is one whose name is ``EVALSHA``.
+Command = tuple[Any, ...]
+
+
+class Script:
+    """A Lua script of this package, called by its digest.
+
+    :param name: the name of its file.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.text = files(__package__).joinpath(name).read_text("utf-8")
+        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        _SCRIPTS[self.sha] = self
+
+    def on(self, key: bytes, *args: bytes | str | int) -> Command:
+        """Return the command that runs it on one key."""
+        return ("EVALSHA", self.sha, 1, key, *args)
+
+
+_SCRIPTS: dict[str, Script] = {}
+
+
+class Server:
+    """A Redis server, a Sentinel's primary or a cluster, behind a client of the user's or ours.
+
+    :param connect: makes the client when the first command is due, and again after it failed to.
+    :param retry_after: seconds for the ``Retry-After`` of a refused request.
+    """
+
+    def __init__(self, connect: Callable[[], Any], *, retry_after: int = 1) -> None:
+        self._connect = connect
+        self._retry_after = retry_after
+        self._client: Any = None
+        self._lock = threading.Lock()
+        self._failures: tuple[type[Exception], ...] = ()
+        self._lost_script: type[Exception] = Exception
+        self._down = False
+        #: Whether keys lie on several nodes, so that a pipeline keeps no order between them.
+        self.is_cluster = False
+
+    def call(self, command: Command) -> Any:
+        """Send one command and return its reply; texts in it are bytes.
+
+        :raises WrongType: where the key holds another type than the command works on.
+        :raises StoreUnavailable: where Redis fails or refuses.
+        """
+        client = self._client or self._open()
+        try:
+            # Whatever a client's decode_responses says, a damaged text must reach us as bytes.
+            reply = client.execute_command(*command, NEVER_DECODE=True)
+        except self._lost_script:
+            return self.call(_in_full(command))
+        except self._failures as error:
+            raise self._judged(error, command) from error
+        if self._down:
+            self._recovered()
+        return reply
+
+    def in_order(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands so that each is carried out before the next; in one round trip if it can be.
+
+        :raises WrongType: as :meth:`call`.
+        :raises StoreUnavailable: as :meth:`call`.
+        """
+        client = self._client or self._open()
+        if self.is_cluster or len(commands) == 1:
+            return [self.call(command) for command in commands]
+        replies = self._pipelined(client, commands)
+        if any(isinstance(reply, self._lost_script) for reply in replies):
+            # All of them once more and in order: each of our scripts and index commands may be
+            # sent twice, but none may overtake the one before it.
+            return [self.call(command) for command in commands]
+        return self._checked(replies, commands)
+
+    def together(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands of no particular order, in one round trip to each node.
+
+        :raises WrongType: as :meth:`call`.
+        :raises StoreUnavailable: as :meth:`call`.
+        """
+        if not commands:
+            return []
+        client = self._client or self._open()
+        replies = self._pipelined(client, commands)
+        lost = [i for i, reply in enumerate(replies) if isinstance(reply, self._lost_script)]
+        if lost:
+            # The first one brings the script along; the others find it there.
+            replies[lost[0]] = self.call(commands[lost[0]])
+            again = self.together([commands[i] for i in lost[1:]])
+            for i, reply in zip(lost[1:], again, strict=True):
+                replies[i] = reply
+        return self._checked(replies, commands)
+
+    def _pipelined(self, client: Any, commands: Sequence[Command]) -> list[Any]:
+        pipeline = client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command, NEVER_DECODE=True)
+        try:
+            replies: list[Any] = pipeline.execute(raise_on_error=False)
+        except self._failures as error:
+            raise self._judged(error, commands[0]) from error
+        return replies
+
+    def _checked(self, replies: list[Any], commands: Sequence[Command]) -> list[Any]:
+        for reply, command in zip(replies, commands, strict=True):
+            if isinstance(reply, Exception):
+                raise self._judged(reply, command) from reply
+        if self._down:
+            self._recovered()
+        return replies
+
+    def _open(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                try:
+                    client = self._connect()
+                except _failures_of("redis") as error:
+                    raise self._judged(error, ("connect",)) from error
+                library = _library_of(client)
+                self._failures = _failures_of(library)
+                self._lost_script = _exceptions_of(library).NoScriptError
+                self.is_cluster = hasattr(client, "get_node_from_key")
+                self._client = client
+            return self._client
+
+    def _judged(self, error: Exception, command: Command) -> Exception:
+        """Return the exception of ours that a failure of the client's comes to."""
+        # Inside a script Redis says the word somewhere in the text, elsewhere it begins with it.
+        if "WRONGTYPE" in str(error):
+            return WrongType(command[3 if command[0] in ("EVAL", "EVALSHA") else 1].decode())
+        if not self._down:
+            self._down = True
+            log.error("Redis fails; requests that need a session get 503: %r", error)
+        return StoreUnavailable(retry_after=self._retry_after)
+
+    def _recovered(self) -> None:
+        self._down = False
+        log.warning("Redis answers again.")
+
+
+def _in_full(command: Command) -> Command:
+    """Return a script's command with its text, for a server that has lost it."""
+    return ("EVAL", _SCRIPTS[command[1]].text, *command[2:])
+
+
+def _library_of(client: object) -> str:
+    """Return which client library a client's class, or one that it extends, is from."""
+    for cls in type(client).__mro__:
+        library = cls.__module__.partition(".")[0]
+        if library in ("redis", "valkey"):
+            return library
+    return "redis"
+
+
+def _exceptions_of(library: str) -> Any:
+    return importlib.import_module(f"{library}.exceptions")
+
+
+def _failures_of(library: str) -> tuple[type[Exception], ...]:
+    """Return what a client raises when Redis fails; the libraries share no root for all of it."""
+    exceptions = _exceptions_of(library)
+    cluster = f"{library.capitalize()}ClusterException"
+    names = (f"{library.capitalize()}Error", cluster)
+    return (OSError, *(getattr(exceptions, name) for name in names if hasattr(exceptions, name)))

@@ -1,0 +1,234 @@
+"""The settings of an application, checked when it starts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Literal
+
+from .errors import SettingError
+
+if TYPE_CHECKING:
+    from flask import Request
+
+#: Returns the user agent and the address to keep of a sign-in; ``None``: keep neither.
+DeviceInfo = Callable[["Request"], "tuple[str | None, str | None] | None"]
+
+DEFAULT_URL = "redis://localhost:6379/0"
+DEFAULT_PREFIX = "session:"
+
+#: Every setting, with its default.
+DEFAULTS: dict[str, Any] = {
+    "SESSION_REDIS": None,
+    "SESSION_REDIS_URL": None,
+    "SESSION_KEY_PREFIX": DEFAULT_PREFIX,
+    "SESSION_USER_KEY": ("user_id", "_user_id"),
+    "SESSION_PERMANENT": False,
+    "SESSION_LIFETIME": timedelta(days=1),
+    "SESSION_ABSOLUTE_LIFETIME": None,
+    "SESSION_TOUCH_INTERVAL": 60,
+    "SESSION_MAX_PER_USER": None,
+    "SESSION_DEVICE_INFO": True,
+    "SESSION_LOAD": "auto",
+}
+
+# Names that resemble ours and are meant: Flask's own, Flask-Login's and Flask-Session's.
+_FOREIGN = {
+    "PERMANENT_SESSION_LIFETIME",
+    "SESSION_COOKIE_NAME",
+    "SESSION_COOKIE_DOMAIN",
+    "SESSION_COOKIE_PATH",
+    "SESSION_COOKIE_HTTPONLY",
+    "SESSION_COOKIE_SECURE",
+    "SESSION_COOKIE_PARTITIONED",
+    "SESSION_COOKIE_SAMESITE",
+    "SESSION_REFRESH_EACH_REQUEST",
+    "SESSION_PROTECTION",
+    "SESSION_TYPE",
+    "SESSION_USE_SIGNER",
+    "SESSION_ID_LENGTH",
+    "SESSION_SERIALIZATION_FORMAT",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one application.
+
+    :param redis: the client, or ``None`` where ``url`` names the server.
+    :param url: the server, or ``None`` where ``redis`` is the client.
+    :param prefix: ``SESSION_KEY_PREFIX``.
+    :param user_keys: ``SESSION_USER_KEY``, as a tuple.
+    :param permanent: ``SESSION_PERMANENT``.
+    :param lifetime: ``SESSION_LIFETIME`` in seconds.
+    :param absolute: ``SESSION_ABSOLUTE_LIFETIME`` in seconds.
+    :param touch_interval: ``SESSION_TOUCH_INTERVAL`` in seconds.
+    :param max_per_user: ``SESSION_MAX_PER_USER``.
+    :param device_info: ``SESSION_DEVICE_INFO``.
+    :param load: ``SESSION_LOAD``.
+    """
+
+    redis: Any
+    url: str | None
+    prefix: str
+    user_keys: tuple[str, ...]
+    permanent: bool
+    lifetime: float
+    absolute: float | None
+    touch_interval: float
+    max_per_user: int | None
+    device_info: bool | DeviceInfo
+    load: Literal["auto", "all"]
+
+
+def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) -> Settings:
+    """Read an application's settings and check them.
+
+    :param config: ``app.config``.
+    :param redis: a client given to the interface, which rules over the configuration's.
+    :param prefix: a prefix given to the interface, likewise.
+    :raises SettingError: where one is ill-typed or contradicts another.
+    """
+    warn_of_near_misses(config)
+    client, url = _server(config, redis)
+    settings = Settings(
+        redis=client,
+        url=url,
+        prefix=_prefix(_get(config, "SESSION_KEY_PREFIX") if prefix is None else prefix),
+        user_keys=_user_keys(_get(config, "SESSION_USER_KEY")),
+        permanent=_flag(config, "SESSION_PERMANENT"),
+        lifetime=_seconds(config, "SESSION_LIFETIME"),
+        absolute=_optional_seconds(config, "SESSION_ABSOLUTE_LIFETIME"),
+        touch_interval=_touch_interval(config),
+        max_per_user=_max_per_user(_get(config, "SESSION_MAX_PER_USER")),
+        device_info=_device_info(_get(config, "SESSION_DEVICE_INFO")),
+        load=_load(_get(config, "SESSION_LOAD")),
+    )
+    _seconds(config, "PERMANENT_SESSION_LIFETIME")
+    return settings
+
+
+def warn_of_near_misses(config: Mapping[str, Any]) -> None:
+    """Warn of names in the configuration that look like misspelt settings.
+
+    :param config: ``app.config``.
+    """
+    for name in config:
+        if name in DEFAULTS or name in _FOREIGN or not name.isupper():
+            continue
+        for meant in get_close_matches(name, [*DEFAULTS, *_FOREIGN], n=1, cutoff=0.88):
+            warnings.warn(f"{name} is no setting; did you mean {meant}?", stacklevel=2)
+
+
+def _get(config: Mapping[str, Any], name: str) -> Any:
+    return config.get(name, DEFAULTS.get(name))
+
+
+def _server(config: Mapping[str, Any], redis: Any) -> tuple[Any, str | None]:
+    client = config.get("SESSION_REDIS") if redis is None else redis
+    url = config.get("SESSION_REDIS_URL")
+    name = "SESSION_REDIS" if redis is None else "redis"
+    if isinstance(client, (str, bytes)):
+        problem = "expects a client; a URL goes into SESSION_REDIS_URL."
+        raise SettingError(name, problem)
+    if client is None:
+        if url is not None and not isinstance(url, str):
+            raise SettingError("SESSION_REDIS_URL", f"expects a str, not {_type(url)}.")
+        return None, url or DEFAULT_URL
+    if not callable(getattr(client, "execute_command", None)):
+        problem = f"expects a client such as redis.Redis(), not {_type(client)}."
+        raise SettingError(name, problem)
+    if type(client).__module__.endswith(".asyncio.client"):
+        raise SettingError(name, "expects a synchronous client; Flask's sessions are not async.")
+    if redis is None and url is not None:
+        problem = "is set as well as SESSION_REDIS; remove one of them."
+        raise SettingError("SESSION_REDIS_URL", problem)
+    return client, None
+
+
+def _prefix(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise SettingError("SESSION_KEY_PREFIX", f"expects a str that is not empty, not {value!r}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise SettingError("SESSION_KEY_PREFIX", "holds a lone surrogate; remove it.") from None
+    return value
+
+
+def _user_keys(value: Any) -> tuple[str, ...]:
+    keys = (value,) if isinstance(value, str) else value
+    if (
+        not isinstance(keys, (tuple, list))
+        or not keys
+        or not all(isinstance(key, str) and key for key in keys)
+    ):
+        problem = f"expects a session key or a tuple of them, not {value!r}."
+        raise SettingError("SESSION_USER_KEY", problem)
+    return tuple(keys)
+
+
+def _flag(config: Mapping[str, Any], name: str) -> bool:
+    value = _get(config, name)
+    if not isinstance(value, bool):
+        raise SettingError(name, f"expects True or False, not {value!r}.")
+    return value
+
+
+def _seconds(config: Mapping[str, Any], name: str, *, least: float = 0.001) -> float:
+    value = _get(config, name)
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = float(value)
+    else:
+        problem = f"expects a timedelta or a number of seconds, not {value!r}."
+        raise SettingError(name, problem)
+    # Not "seconds < least": NaN is no number of seconds either.
+    if not least <= seconds < float("inf"):
+        problem = (
+            f"expects {'a positive time' if least else '0 or a positive time'}, not {value!r}."
+        )
+        raise SettingError(name, problem)
+    return seconds
+
+
+def _optional_seconds(config: Mapping[str, Any], name: str) -> float | None:
+    return None if _get(config, name) is None else _seconds(config, name)
+
+
+def _touch_interval(config: Mapping[str, Any]) -> float:
+    name = "SESSION_TOUCH_INTERVAL"
+    interval = _seconds(config, name, least=0)
+    for lifetime in ("SESSION_LIFETIME", "PERMANENT_SESSION_LIFETIME"):
+        # Where only the lifetime is set, and short, the interval gives way by itself.
+        if name in config and lifetime in config and interval >= _seconds(config, lifetime):
+            problem = f"must be shorter than {lifetime}, or sessions in use would expire."
+            raise SettingError(name, problem)
+    return interval
+
+
+def _max_per_user(value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise SettingError("SESSION_MAX_PER_USER", f"expects an int of 1 or more, not {value!r}.")
+
+
+def _device_info(value: Any) -> bool | DeviceInfo:
+    if isinstance(value, bool) or callable(value):
+        return value  # type: ignore[no-any-return]
+    problem = f"expects True, False or a callable that takes the request, not {value!r}."
+    raise SettingError("SESSION_DEVICE_INFO", problem)
+
+
+def _load(value: Any) -> Literal["auto", "all"]:
+    if value in ("auto", "all"):
+        return value  # type: ignore[no-any-return]
+    raise SettingError("SESSION_LOAD", f'expects "auto" or "all", not {value!r}.')
+
+
+def _type(value: object) -> str:
+    return type(value).__qualname__

@@ -1,0 +1,263 @@
+"""The session hash: load it, create it, commit to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+from .clock import Clock
+from .errors import WrongType
+from .index import Index
+from .record import (
+    ADDRESS,
+    AGENT,
+    BORN,
+    IDLE,
+    SECRET,
+    SEEN,
+    USER,
+    Binding,
+    Changes,
+    Record,
+    number,
+    standing_of,
+    text,
+)
+from .server import Command, Script, Server
+from .token import Token, digest
+
+_COMMIT = Script("commit.lua")
+
+
+class Lifetime(NamedTuple):
+    """How long a session may be idle.
+
+    :param idle: seconds.
+    :param fixed: whether the session takes this over; else it only caps what the session has.
+    """
+
+    idle: float
+    fixed: bool = False
+
+
+class Committed(NamedTuple):
+    """What became of a commit, and the state that it met.
+
+    :param what: *ended* where the session was emptied; else as :data:`~.record.Standing`.
+    :param now: the server's time, in epoch seconds.
+    :param born: when the session was created, in epoch seconds.
+    :param seen: when it had been seen last before, in epoch seconds.
+    :param idle: its idle lifetime in seconds.
+    :param user: whose it was before.
+    """
+
+    what: Literal["saved", "ended", "gone", "rotated", "unknown"]
+    now: float = 0.0
+    born: float | None = None
+    seen: float | None = None
+    idle: float | None = None
+    user: str | None = None
+
+
+class Store:
+    """The sessions in one Redis, under one prefix.
+
+    :param server: the way to Redis.
+    :param prefix: the prefix of every key, as in ``SESSION_KEY_PREFIX``.
+    :param absolute: seconds that no session outlives; ``None``: no limit.
+    :param touch_interval: seconds between two touches, as in ``SESSION_TOUCH_INTERVAL``.
+    """
+
+    def __init__(
+        self, server: Server, prefix: str, *, absolute: float | None, touch_interval: float
+    ) -> None:
+        self._server = server
+        self._prefix = prefix
+        self._absolute = absolute
+        self._touch_interval = touch_interval
+        #: The sorted sets that this store keeps in step with the hashes.
+        self.index = Index(server, prefix, absolute=absolute, slack=touch_interval)
+        self.clock = Clock()
+
+    def key(self, sid: str) -> bytes:
+        """Return the key of a session's hash.
+
+        :param sid: the session.
+        """
+        return f"{self._prefix}{sid}".encode()
+
+    def load(self, token: Token, fields: Sequence[bytes] | None = None) -> Record:
+        """Load a session in one command, if its cookie opens it.
+
+        :param token: the cookie.
+        :param fields: the fields of the user's to load; ``None``: all.
+        :raises StoreUnavailable: where Redis fails.
+        """
+        key, secret = self.key(token.sid), SECRET + digest(token.secret).encode()
+        try:
+            if fields is None:
+                held = self._server.call(("HGETALL", key))
+            else:
+                names = (BORN, secret, SEEN, IDLE, USER, *fields)
+                values = self._server.call(("HMGET", key, *names))
+                held = {
+                    name: value
+                    for name, value in zip(names, values, strict=True)
+                    if value is not None
+                }
+        except WrongType:
+            return Record("gone")
+        now = self.clock.now()
+        standing = standing_of(held.get(BORN), held.get(secret), now)
+        record = Record(standing, held if standing == "live" else {})
+        if standing == "live" and self._is_over(record.born, now):
+            return Record("gone")
+        return record
+
+    def is_due(self, born: float | None, seen: float | None, idle: float | None) -> bool:
+        """Tell whether a session that is only read should be touched.
+
+        :param born: when it was created, in epoch seconds.
+        :param seen: when it was last seen, in epoch seconds.
+        :param idle: its idle lifetime in seconds.
+        """
+        if seen is None or born is None:
+            return True
+        # abs: after a time that lies in the future, a touch a request is the lesser evil.
+        return abs(self.clock.now() - seen) >= self._interval(idle)
+
+    def create(
+        self, token: Token, changes: Changes, lifetime: Lifetime, binding: Binding
+    ) -> Committed:
+        """Create a session: the hash, then its place in the index of its user.
+
+        :param token: its cookie, which nobody has yet.
+        :param changes: its content.
+        :param lifetime: how long it may be idle.
+        :param binding: whose it is.
+        :raises StoreUnavailable: where Redis fails; the cookie must not be handed out then.
+        """
+        script = self._script(token, changes, lifetime, proof="", fresh=token, binding=binding)
+        commands = [script]
+        if binding.user is not None:
+            commands.append(self.index.add(binding.user, token.sid, lifetime.idle))
+        return self._committed(self._server.in_order(commands)[0])
+
+    def commit(
+        self,
+        token: Token,
+        changes: Changes,
+        lifetime: Lifetime,
+        *,
+        fresh: Token | None = None,
+        binding: Binding | None = None,
+        known: Record | None = None,
+    ) -> Committed:
+        """Commit changes to a session, if its cookie opens it; with no changes, touch it.
+
+        :param token: the cookie that opened the request.
+        :param changes: what to set and delete.
+        :param lifetime: how long it may be idle.
+        :param fresh: a token with a fresh secret, to rotate to.
+        :param binding: whose it becomes; ``None``: whose it is.
+        :param known: what was loaded of it, if it was.
+        :raises StoreUnavailable: where Redis fails.
+        """
+        script = self._script(
+            token, changes, lifetime, proof=digest(token.secret), fresh=fresh, binding=binding
+        )
+        touched = False
+        if binding is not None and binding.user is not None:
+            # First into the index: should this process die between the two, a member too many
+            # is harmless, whereas a live session outside the index could not be ended.
+            add = self.index.add(binding.user, token.sid, lifetime.idle)
+            committed = self._committed(self._server.in_order([add, script])[1])
+        elif known is not None and known.user is not None and self._crosses(known):
+            touched = True
+            idle = known.idle if known.idle is not None else lifetime.idle
+            touch = self.index.touch(known.user, token.sid, max(idle, lifetime.idle))
+            committed = self._committed(self._server.in_order([script, touch])[0])
+        else:
+            committed = self._committed(self._server.call(script))
+        self._follow(token.sid, committed, binding, touched)
+        return committed
+
+    def _follow(
+        self, sid: str, committed: Committed, binding: Binding | None, touched: bool
+    ) -> None:
+        """Let the index follow what a commit turned out to have done."""
+        user = committed.user
+        if user is None:
+            return
+        if committed.what == "ended" or (binding is not None and binding.user != user):
+            self._server.call(self.index.remove(user, [sid]))
+        elif not touched and self._crosses_between(committed):
+            self._server.call(self.index.touch(user, sid, committed.idle or 0.0))
+
+    def _script(
+        self,
+        token: Token,
+        changes: Changes,
+        lifetime: Lifetime,
+        *,
+        proof: str,
+        fresh: Token | None,
+        binding: Binding | None,
+    ) -> Command:
+        sets, deletes = changes.sets, changes.deletes
+        if binding is not None:
+            ours = {
+                USER: binding.user and binding.user.encode(),
+                AGENT: binding.agent and binding.agent.encode(),
+                ADDRESS: binding.address and binding.address.encode(),
+            }
+            sets = {**{name: value for name, value in ours.items() if value}, **sets}
+            if proof:
+                deletes = [*deletes, *(name for name, value in ours.items() if not value)]
+        return _COMMIT.on(
+            self.key(token.sid),
+            proof,
+            digest(fresh.secret) if fresh is not None else "",
+            f"{lifetime.idle:.12g}",
+            "set" if lifetime.fixed else "cap",
+            "" if self._absolute is None else repr(self._absolute),
+            "wipe" if changes.wipe else "",
+            len(deletes),
+            *deletes,
+            *(part for item in sets.items() for part in item),
+        )
+
+    def _committed(self, reply: Any) -> Committed:
+        what, *state = reply
+        if not state:
+            return Committed(what.decode())
+        now, born, seen, idle, user = state
+        self.clock.hear(float(now))
+        return Committed(
+            what.decode(), float(now), number(born), number(seen), number(idle), text(user)
+        )
+
+    def _is_over(self, born: float | None, now: float) -> bool:
+        return self._absolute is not None and born is not None and born + self._absolute <= now
+
+    def _interval(self, idle: float | None) -> float:
+        # A session whose idle lifetime is shorter than the interval must not die in use.
+        return self._touch_interval if idle is None else min(self._touch_interval, idle / 2)
+
+    def _crosses(self, known: Record) -> bool:
+        return self._crosses_interval(known.born, known.seen, known.idle, self.clock.now())
+
+    def _crosses_between(self, committed: Committed) -> bool:
+        return self._crosses_interval(committed.born, committed.seen, committed.idle, committed.now)
+
+    def _crosses_interval(
+        self, born: float | None, seen: float | None, idle: float | None, now: float
+    ) -> bool:
+        """Tell whether an interval since the creation ended between the last touch and now.
+
+        Every commit moves ``@seen``, but only one per interval has to move the index.
+        """
+        interval = self._interval(idle)
+        if born is None or seen is None or interval <= 0:
+            return True
+        return (now - born) // interval != (seen - born) // interval
