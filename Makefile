@@ -1,0 +1,74 @@
+# The Python to build .venv with: `make test PYTHON=python3.12`.
+PYTHON ?= python3
+# Given to pytest: `make test PYTEST_ARGS="-k revoke --servers all"`.
+PYTEST_ARGS ?=
+# How many tests run at once, each with servers of its own.
+WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+CHECKED := flask_redis_session tests/servers.py tests/reaper.py tests/conftest.py tests/flask_suite.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench flask-suite coverage clean
+
+help:
+	@echo "make demo         serve the demo on http://127.0.0.1:5000"
+	@echo "make test         run the tests, on servers they start themselves"
+	@echo "make check        check format, style and types"
+	@echo "make bench        run the benchmarks"
+	@echo "make flask-suite  run Flask's own tests on these sessions"
+	@echo "make coverage     run the tests and show what they leave out"
+	@echo "make format       format the code"
+	@echo "make clean        remove what these commands made"
+
+demo: $(VENV)/.demo
+	@$(BIN)/python examples/demo
+
+test: $(VENV)/.dev
+	@$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict $(CHECKED)
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	@$(BIN)/python benchmarks
+
+flask-suite: $(VENV)/.dev
+	@$(BIN)/python tests/flask_suite.py
+
+coverage: $(VENV)/.dev
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+clean:
+	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "$(PYTHON) is older than 3.10: name a newer one, make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make a virtual environment: install its venv package" \
+			"(apt-get install python3-venv) or name another, make PYTHON=python3.12"; exit 1; }
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what the demo needs into $(VENV)"
+	@$(PIP) install -c constraints.txt -e ".[embedded,devices]"
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the development tools into $(VENV)"
+	@$(PIP) install -c constraints.txt -e ".[dev]"
+	@touch $(VENV)/.demo $@

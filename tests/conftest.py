@@ -1,0 +1,140 @@
+"""Servers for the tests, and the rule that nothing may be skipped where all is required.
+
+``--servers`` names the servers that tests of the ``server`` fixture run on: ``all`` or some of
+``valkey9,redis7,redis62,redis82``. With ``REQUIRE_ALL=1`` in the environment a skip is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from servers import PROGRAMS, Certificates, Cluster, Missing, Server, Servers
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+DEFAULT_SERVERS = "valkey9,redis7"
+REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "") not in {"", "0"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--servers``."""
+    parser.addoption(
+        "--servers",
+        default=DEFAULT_SERVERS,
+        help=f"all, or some of {','.join(PROGRAMS)} (default: {DEFAULT_SERVERS})",
+    )
+
+
+def _chosen(config: pytest.Config) -> list[str]:
+    option: str = config.getoption("--servers")
+    names = list(PROGRAMS) if option == "all" else option.split(",")
+    if unknown := set(names) - set(PROGRAMS):
+        raise pytest.UsageError(f"--servers: no such server: {', '.join(sorted(unknown))}")
+    return names
+
+
+def _names_server(mark: pytest.Mark) -> bool:
+    names = mark.args[0]
+    return "server" in (names.replace(",", " ").split() if isinstance(names, str) else names)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for ``server`` on each server chosen, unless it names its own."""
+    named = any(_names_server(mark) for mark in metafunc.definition.iter_markers("parametrize"))
+    if "server" in metafunc.fixturenames and not named:
+        metafunc.parametrize("server", _chosen(metafunc.config), indirect=True)
+
+
+# --------------------------------------------------------------------------- skips
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Skip a test whose fixtures need a program that is not here."""
+    try:
+        return (yield)
+    except Missing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Skip a test that itself needs a program that is not here."""
+    try:
+        return (yield)
+    except Missing as missing:
+        pytest.skip(str(missing))
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason}\n(a skip counts as a failure: REQUIRE_ALL is set)"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let a skipped test fail where all is required."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Let a skipped file fail where all is required."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+# --------------------------------------------------------------------------- fixtures
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """The servers of this worker: ``servers.get("redis62")`` starts one at first use."""
+    servers = Servers()
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, servers: Servers) -> Server:
+    """An empty server; the test runs once on each that ``--servers`` names."""
+    return servers.get(request.param)
+
+
+@pytest.fixture
+def valkey(servers: Servers) -> Server:
+    """An empty Valkey 9, for a test to which the server makes no difference."""
+    return servers.get("valkey9")
+
+
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(_cluster: Cluster) -> Cluster:
+    """An empty cluster of three primaries; a test that breaks nodes makes a :class:`Cluster`."""
+    _cluster.revive()
+    _cluster.flush()
+    return _cluster
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority, a server's certificate and a client's, for ``Server("redis7", tls=...)``."""
+    return Certificates.make(tmp_path_factory.mktemp("certificates"))
