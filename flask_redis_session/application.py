@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from .connect import connect
 from .errors import RevocationIncomplete, StoreUnavailable
-from .record import Changes, Record, SessionInfo, moment
+from .plan import Plans
+from .record import Changes, Record, SessionInfo, field_of, moment
 from .server import Server
-from .session import Loaded, RedisSession, When
+from .session import Loaded, Usage, When
 from .settings import Settings
 from .store import Lifetime, Store
 from .token import Token, is_sid
@@ -18,6 +20,9 @@ from .touches import Touches
 
 if TYPE_CHECKING:
     from flask import Request
+
+#: After how many loads a request that wants yet another key gets all of them.
+MOST_FETCHES = 3
 
 #: How much is kept of a user agent, in characters.
 LONGEST_DEVICE = 256
@@ -39,18 +44,46 @@ class ApplicationSessions:
             absolute=settings.absolute,
             touch_interval=settings.touch_interval,
         )
+        self._plans = Plans() if settings.load == "auto" else None
         self._touches = Touches(settings.touch_interval)
 
     def _client(self) -> Any:
         if self.settings.url is None:
             return self.settings.redis
-        from .connect import connect
-
         return connect(self.settings.url)
 
-    def load(self, session: RedisSession, token: Token, key: str | None) -> Loaded:
-        """Load what a session needs to know a key; see :class:`~.session.Source`."""
-        return self.store.load(token), None
+    def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
+        """Load what is needed to know a key, or every key where it is ``None``.
+
+        :param token: the cookie.
+        :param key: the session key that is wanted.
+        :param usage: what the request used so far.
+        :raises StoreUnavailable: where Redis fails.
+        """
+        fields = self._fields(key, usage)
+        return self.store.load(token, fields), fields
+
+    def _fields(self, key: str | None, usage: Usage) -> tuple[bytes, ...] | None:
+        """Return the fields to ask for; ``None``: all."""
+        if self._plans is None or key is None or usage.fetches >= MOST_FETCHES:
+            return None
+        if usage.fetches:
+            planned: tuple[bytes, ...] | None = ()
+        else:
+            planned = self._plans.of(usage.endpoint).fields
+        if planned is None:
+            return None
+        wanted = self.user_keys if key in self.user_keys else (key,)
+        return tuple({*planned, *map(field_of, wanted)})
+
+    def learn(self, usage: Usage) -> None:
+        """Take note of what a request used of a session that it loaded.
+
+        :param usage: what it used.
+        """
+        if self._plans is not None and usage.fetches:
+            plan = self._plans.of(usage.endpoint)
+            plan.learn(usage.fields, usage.fetches - 1, usage.everything)
 
     def sessions(self, user: str, current: str | None) -> list[SessionInfo]:
         """Return a user's live sessions, the current one marked and counted as seen now.
@@ -151,7 +184,7 @@ class ApplicationSessions:
             agent, address = decide(request) or (None, None)
         return _clipped(agent), _clipped(address)
 
-    def epoch(self, name: str, when: When | None) -> float | None:
+    def epoch(self, name: str, when: object) -> float | None:
         """Return a point in time in epoch seconds.
 
         :param name: the argument's name, for the error.
@@ -191,7 +224,7 @@ def unbroken(pages: Iterable[list[str]]) -> Iterator[list[str]]:
         raise RevocationIncomplete(ended) from failure
 
 
-def sids_of(name: str, value: str | Collection[str]) -> set[str]:
+def sids_of(name: str, value: Any) -> set[str]:
     """Return a sid or several as a set.
 
     :param name: the argument's name, for the error.

@@ -101,6 +101,12 @@ for i = 8 + deletions, #ARGV, 2 do
   set(ARGV[i], ARGV[i + 1])
 end
 
+local before = {stamp, string.format('%.3f', born), seen, tostring(lifetime), user}
+if wipe and not sets_users then
+  redis.call('UNLINK', key)
+  return {'ended', unpack(before)}
+end
+
 local gone = {}
 for i = 8, 7 + deletions do
   gone[#gone + 1] = ARGV[i]
@@ -133,8 +139,7 @@ local function is_empty()
   end
   return true
 end
-local before = {stamp, string.format('%.3f', born), seen, tostring(lifetime), user}
-if (wipe or deletions > 0) and not sets_users and is_empty() then
+if deletions > 0 and not sets_users and is_empty() then
   redis.call('UNLINK', key)
   return {'ended', unpack(before)}
 end

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 #: Where an application keeps its sessions, in ``app.extensions``.
 EXTENSION = "flask_redis_session"
+_NOBODY = (None, None)
 
 
 class RedisSessionInterface(SessionInterface):
@@ -60,17 +61,16 @@ class RedisSessionInterface(SessionInterface):
 
     def _sessions(self, app: Flask) -> ApplicationSessions:
         """Return an application's sessions; the first call reads its settings."""
-        owner, sessions = app.extensions.get(EXTENSION, (None, None))
+        sessions: ApplicationSessions
+        owner, sessions = app.extensions.get(EXTENSION, _NOBODY)
         if owner is self:
-            return sessions  # type: ignore[no-any-return]
+            return sessions
         with self._lock:
-            owner, sessions = app.extensions.get(EXTENSION, (None, None))
+            owner, sessions = app.extensions.get(EXTENSION, _NOBODY)
             if owner is not self:
                 settings = read_settings(app.config, redis=self._redis, prefix=self._prefix)
-                sessions = ApplicationSessions(settings)
+                sessions = self._latest = ApplicationSessions(settings)
                 app.extensions[EXTENSION] = (self, sessions)
-                self._latest = sessions
-        assert isinstance(sessions, ApplicationSessions)
         return sessions
 
     def open_session(self, app: Flask, request: Request) -> RedisSession:
@@ -97,9 +97,13 @@ class RedisSessionInterface(SessionInterface):
             if session._modified or response.status_code == 500:
                 _refuse(app, response, session._failure)
             return
+        sessions = self._sessions(app)
+        if session._usage is not None:
+            sessions.learn(session._usage)
+            session._usage = None
         save = Save(
             app,
-            self._sessions(app),
+            sessions,
             session,
             idle=self._idle(app, session),
             refreshes=app.config["SESSION_REFRESH_EACH_REQUEST"],
@@ -135,8 +139,7 @@ class RedisSessionInterface(SessionInterface):
         if cookie == "clear":
             if session._request is None or name in session._request.cookies:
                 response.delete_cookie(name, **flags)
-        else:
-            assert session._token is not None
+        elif session._token is not None:
             expires = self.get_expiration_time(app, session)
             response.set_cookie(name, session._token.cookie(), expires=expires, **flags)
         response.vary.add("Cookie")

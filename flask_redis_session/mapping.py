@@ -29,6 +29,7 @@ class TrackedMapping(MutableMapping[str, Any]):
         self._fields: dict[bytes, bytes] = {}
         self._asked: set[bytes] = set()
         self._complete = False
+        self._used: set[bytes] = set()
         # What the request made of it.
         self._values: dict[str, Any] = {}
         self._mutable: set[str] = set()
@@ -110,7 +111,7 @@ class TrackedMapping(MutableMapping[str, Any]):
         self.update(other)
         return self
 
-    def _read(self, key: str) -> Any:
+    def _read(self, key: Any) -> Any:
         if not isinstance(key, str) or key in self._deleted:
             raise KeyError(key)
         stored = self._stored(key)
@@ -136,6 +137,7 @@ class TrackedMapping(MutableMapping[str, Any]):
             name = field_of(key)
         except UnicodeEncodeError:
             return None
+        self._used.add(name)
         if not self._complete and name not in self._asked:
             self._fetch(key)
         return self._fields.get(name)

@@ -47,15 +47,13 @@ class Save:
         :raises StoreUnavailable: where Redis fails; the cookie must stay as it is.
         """
         session = self.session
+        if session._wiped and session._assigned:
+            # Whose it was decides whether the secret rotates.
+            session._is_stored()
         if session._token is None:
             return self._new()
         if session._record is not None and session._record.standing == "rotated":
             return self._from_dead_cookie()
-        if session._wiped and session._assigned:
-            # Whose it was decides whether the secret rotates.
-            session._is_stored()
-            if session._token is None:
-                return self._new()
         return self._stored(session._token)
 
     def _new(self) -> Cookie:
@@ -135,17 +133,15 @@ class Save:
     def _not_saved(self, committed: Committed, changes: Changes, binding: Binding | None) -> Cookie:
         """Deal with a cookie that turned out not to open the session."""
         session = self.session
-        signs_in = binding is not None and binding.user is not None
         is_blind = session._record is None
         if is_blind and committed.what != "rotated" and not session._is_slow():
             # Nothing was loaded: the cookie was never proved, and means nothing.
             session._disown()
             return self._new()
         reason: Literal["gone", "rotated"] = "gone" if committed.what == "gone" else "rotated"
-        if not signs_in:
+        if binding is None or binding.user is None:
             self._refused(reason)
             return "clear" if reason == "gone" else "leave"
-        assert binding is not None
         # What an ended session held stays dead; a rotated one is alive and was ours to read.
         content = changes.sets if reason == "gone" else session._known()
         return self._create(Changes(content), binding)

@@ -74,7 +74,7 @@ class Server:
         return reply
 
     def in_order(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands so that each is carried out before the next; in one round trip if it can be.
+        """Send commands so that each is carried out before the next, in one round trip if possible.
 
         :raises WrongType: as :meth:`call`.
         :raises StoreUnavailable: as :meth:`call`.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,8 +31,11 @@ class Source(Protocol):
     #: Seconds that no session outlives; ``None``: no limit.
     absolute: float | None
 
-    def load(self, session: RedisSession, token: Token, key: str | None) -> Loaded:
+    def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
         """Load what is needed to know a key, or every key where it is ``None``."""
+
+    def learn(self, usage: Usage) -> None:
+        """Take note of what a request used of a session that it loaded."""
 
     def sessions(self, user: str, current: str | None) -> list[SessionInfo]:
         """Return a user's live sessions, the current one marked."""
@@ -44,6 +48,22 @@ class Source(Protocol):
 
 #: A session hash or a part of it, and the fields that were asked for (``None``: all).
 Loaded = tuple[Record, Sequence[bytes] | None]
+
+
+@dataclass(slots=True)
+class Usage:
+    """What one request uses of its session.
+
+    :param endpoint: the endpoint that serves the request, if one does.
+    :param fields: the fields that were read.
+    :param fetches: how often something was loaded.
+    :param everything: what the first load brought, where that was everything.
+    """
+
+    endpoint: str | None
+    fields: set[bytes]
+    fetches: int = 0
+    everything: Mapping[bytes, bytes] | None = None
 
 
 class RedisSession(TrackedMapping, SessionMixin):
@@ -77,6 +97,7 @@ class RedisSession(TrackedMapping, SessionMixin):
         self._permanent = permanent if token is None else token.permanent
         self._complete = token is None
         self._record: Record | None = None
+        self._usage: Usage | None = None
         # None: only nested changes, if any. False: the application said so.
         self._modified: bool | None = None
         self._forced = False
@@ -106,7 +127,7 @@ class RedisSession(TrackedMapping, SessionMixin):
             self._mutated()
 
     @property
-    def modified(self) -> bool:  # type: ignore[override]
+    def modified(self) -> bool:
         """Whether something was changed, be it deep inside a value; it can be assigned."""
         return self._has_nested_changes() if self._modified is None else self._modified
 
@@ -199,16 +220,25 @@ class RedisSession(TrackedMapping, SessionMixin):
         if self._failure is not None:
             # One wait for a dead server is enough for one request.
             raise self._failure
-        assert self._token is not None
+        if self._token is None:
+            self._complete = True
+            return
+        if self._usage is None:
+            # The endpoint is known by now: Flask opens the session before it routes.
+            endpoint = self._request.endpoint if self._request is not None else None
+            self._usage = Usage(endpoint, self._used)
         try:
-            record, asked = self._source.load(self, self._token, key)
+            record, asked = self._source.load(self._token, key, self._usage)
         except StoreUnavailable as failure:
             self._failure = failure
             raise
+        self._usage.fetches += 1
         if record.standing != "live":
             asked = None
         if self._record is None:
             self._record = record
+            if asked is None:
+                self._usage.everything = record.fields
             if record.standing in ("gone", "unknown"):
                 self._token = None
         self._loaded(record.fields, asked)

@@ -1,0 +1,100 @@
+"""Which fields of a session an endpoint uses, learned from its requests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping
+
+#: A request that loads everything may carry this much for nothing, in bytes, before it pays
+#: to ask for fields by name.
+WASTE = 4096
+
+#: What one more round trip costs, in bytes that could have come along instead. On one machine
+#: a round trip took 150 microseconds, and so did 140 KB more in an HGETALL.
+ROUND_TRIP = 128 * 1024
+
+#: How many fields are asked for by name at most; an endpoint that uses more loads everything.
+MOST_FIELDS = 64
+#: How long the name of a field may be to be remembered, in bytes.
+LONGEST_NAME = 256
+#: How many endpoints are remembered.
+MOST_ENDPOINTS = 1000
+#: After how many loads without use a field is forgotten.
+FORGOTTEN = 64
+#: How much the newest request counts in an average.
+NEWEST = 1 / 8
+
+
+class Plan:
+    """What one endpoint is going to load.
+
+    It loads everything until that has brought much more than was used; then it asks for what
+    it used before. A wrong guess costs a round trip, and is part of the next guess.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loads = 0
+        self._used_at: dict[bytes, int] = {}
+        # The averages of a request: bytes loaded for nothing, and round trips for what was
+        # not foreseen.
+        self._waste = 0.0
+        self._misses = 0.0
+        #: The fields to ask for; ``None``: all.
+        self.fields: tuple[bytes, ...] | None = None
+
+    def learn(
+        self, used: Collection[bytes], misses: int, loaded: Mapping[bytes, bytes] | None
+    ) -> None:
+        """Take a request into account.
+
+        :param used: the fields that it used.
+        :param misses: how many more round trips it made than one.
+        :param loaded: what it loaded where that was everything, and at once.
+        """
+        with self._lock:
+            self._loads += 1
+            self._misses += (misses - self._misses) * NEWEST
+            if loaded is not None:
+                waste = 0 if len(used) > MOST_FIELDS else _size(loaded) - _size_of(used, loaded)
+                weight = 1 if self._loads == 1 else NEWEST
+                self._waste += (waste - self._waste) * weight
+            for name in used:
+                if len(name) <= LONGEST_NAME:
+                    self._used_at[name] = self._loads
+            self._forget()
+            pays = self._waste > WASTE + self._misses * ROUND_TRIP
+            self.fields = tuple(self._used_at) if pays else None
+
+    def _forget(self) -> None:
+        oldest = self._loads - FORGOTTEN
+        if len(self._used_at) > MOST_FIELDS or self._loads % FORGOTTEN == 0:
+            recent = sorted(self._used_at.items(), key=lambda item: item[1])[-MOST_FIELDS:]
+            self._used_at = {name: at for name, at in recent if at > oldest}
+
+
+class Plans:
+    """The plans of an application's endpoints, in this process."""
+
+    def __init__(self) -> None:
+        self._plans: dict[str | None, Plan] = {}
+
+    def of(self, endpoint: str | None) -> Plan:
+        """Return the plan of an endpoint.
+
+        :param endpoint: its name; ``None``: of a request that none serves.
+        """
+        plan = self._plans.get(endpoint)
+        if plan is None:
+            if len(self._plans) >= MOST_ENDPOINTS:
+                self._plans = {}
+            plan = self._plans.setdefault(endpoint, Plan())
+        return plan
+
+
+def _size(fields: Mapping[bytes, bytes]) -> int:
+    return sum(map(len, fields)) + sum(map(len, fields.values()))
+
+
+def _size_of(names: Collection[bytes], fields: Mapping[bytes, bytes]) -> int:
+    return sum(len(name) + len(fields[name]) for name in names if name in fields)
