@@ -16,9 +16,11 @@ import socket
 import sys
 from contextlib import suppress
 
+from redis.exceptions import RedisError
 from werkzeug.serving import make_server
 
 from app import create_app
+from flask_redis_session import SettingError
 
 HOST = "127.0.0.1"
 
@@ -28,7 +30,10 @@ def main() -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
-        _serve(options.port, options.redis_url)
+        try:
+            _serve(options.port, options.redis_url)
+        except (SettingError, RedisError) as error:
+            sys.exit(str(error))
     print("Stopped.")
 
 
@@ -51,7 +56,7 @@ def _options() -> argparse.Namespace:
         "--redis-url",
         default="embedded://",
         metavar="URL",
-        help="where the sessions live (default: %(default)s, a server of its own)",
+        help="redis://, rediss:// or unix:// (default: %(default)s, a server of its own)",
     )
     return parser.parse_args()
 

@@ -25,7 +25,7 @@ _MESSAGES = {
     "cart": "In the cart.",
     "cart-emptied": "The cart is empty.",
     "note": "Note saved.",
-    "weight": "More weight in the session. Now change the note: it costs what it cost before.",
+    "weight": "More weight in the session. Now change the note: it still writes one field.",
     "weight-dropped": "The weight is gone.",
     "regenerated": "A new secret. The old cookie is dead, the session is the same.",
     "one-ended": "That device is signed out.",

@@ -21,17 +21,23 @@ _WRITES = frozenset({"EVAL", "EVALSHA", "HSET", "HDEL", "HSETNX"})
 
 
 @dataclass
-class Cost:
-    """Everything that one request sent to Redis and got back."""
+class Traffic:
+    """Bytes to Redis and back."""
 
     sent: int = 0
     received: int = 0
-    round_trips: int = 0
-    wire: bytearray = field(default_factory=bytearray, repr=False)
 
     @property
     def total(self) -> int:
         return self.sent + self.received
+
+
+@dataclass
+class Cost(Traffic):
+    """Everything that one request sent to Redis and got back."""
+
+    round_trips: int = 0
+    wire: bytearray = field(default_factory=bytearray, repr=False)
 
     def commands(self) -> list[list[bytes]]:
         """Each command that was sent, as its arguments."""
@@ -106,7 +112,8 @@ def fields_written(
 ) -> list[str]:
     """Which of a session's keys these commands wrote or deleted.
 
-    That is each one which a writing command named, and each one which is gone.
+    That is each one which a writing command named, and each one which is gone from a session
+    that lives on.
 
     :param before: the fields of the session's hash before the commands. Those that begin with
         ``@`` are the library's own and are not counted.
@@ -118,12 +125,14 @@ def fields_written(
         if command[0].decode().upper() in _WRITES
         for argument in command[1:]
     }
-    written = arguments & (before | after) | before - after
+    written = arguments & (before | after)
+    if arguments and after:
+        written |= before - after
     return sorted(name.decode() for name in written if not name.startswith(b"@"))
 
 
-def whole_session_cost(before: int, after: int) -> int:
-    """The bytes, both ways, of a store that loads the whole session and saves the whole session.
+def whole_session_traffic(before: int, after: int) -> Traffic:
+    """What a store moves that loads the whole session and saves the whole session.
 
     That is GET, and SET with its expiry or DEL, on each request that carries the cookie.
 
@@ -131,14 +140,17 @@ def whole_session_cost(before: int, after: int) -> int:
     :param after: and when it ended.
     """
     key = "session:" + "x" * 43
-    cost = 0
+    traffic = Traffic()
     if before:
-        cost += _command_size("GET", key) + _string_size(before) + len("\r\n")
+        traffic.sent += _command_size("GET", key)
+        traffic.received += _string_size(before)
     if after:
-        cost += _command_size("SET", key, "EX", "86400") + _string_size(after) + len("+OK\r\n")
+        traffic.sent += _command_size("SET", key, "x" * after, "EX", "86400")
+        traffic.received += len("+OK\r\n")
     elif before:
-        cost += _command_size("DEL", key) + len(":1\r\n")
-    return cost
+        traffic.sent += _command_size("DEL", key)
+        traffic.received += len(":1\r\n")
+    return traffic
 
 
 def _command_size(*arguments: str) -> int:

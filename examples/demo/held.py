@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-_LONG = 96
+_LONG = 64
 
 
 @dataclass(frozen=True)

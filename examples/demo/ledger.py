@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 from werkzeug.http import parse_cookie
 
-import cost
+from cost import Cost, Traffic, command_names, counting, fields_written, whole_session_traffic
 from held import Observer, Snapshot
 
 if TYPE_CHECKING:
@@ -36,19 +36,18 @@ class Record:
     method: str
     path: str
     status: int = 0
-    cost: cost.Cost = field(default_factory=cost.Cost)
+    cost: Cost = field(default_factory=Cost)
     commands: Counter[str] = field(default_factory=Counter)
     fields: list[str] = field(default_factory=list)
-    whole: int = 0
+    whole: Traffic = field(default_factory=Traffic)
 
     @property
     def is_change(self) -> bool:
         return self.method == "POST"
 
     @property
-    def ratio(self) -> float:
-        """How many times as much a store of whole sessions would have moved."""
-        return self.whole / self.cost.total if self.cost.total else float("inf")
+    def is_redirect(self) -> bool:
+        return 300 <= self.status < 400
 
 
 @dataclass
@@ -109,7 +108,7 @@ class Meter:
         record = Record(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         environ[RECORD] = browser, record
         answer = _Answer(start_response)
-        with cost.counting(record.cost):
+        with counting(record.cost):
             body = self._wsgi_app(environ, answer)
         record.status = answer.status
         cookie = answer.cookie(self._session_cookie)
@@ -124,9 +123,9 @@ class Meter:
         before = browser.snapshot
         if commands:  # else the session is as it was, and Redis is left alone
             browser.snapshot = self._look(sid)
-        record.commands = cost.command_names(commands)
-        record.fields = cost.fields_written(commands, before.names, browser.snapshot.names)
-        record.whole = cost.whole_session_cost(before.size, browser.snapshot.size)
+        record.commands = command_names(commands)
+        record.fields = fields_written(commands, before.names, browser.snapshot.names)
+        record.whole = whole_session_traffic(before.size, browser.snapshot.size)
         browser.records.appendleft(record)
 
     def _look(self, sid: str) -> Snapshot:

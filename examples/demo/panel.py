@@ -41,6 +41,12 @@ def _body(
     """The page in parts. They are sent after the session has been saved: the meter knows of it."""
     yield before
     records = list(browser.records)
-    change = next((each for each in records if each.is_change), None)
-    yield template.render(record=record, change=change, records=records)
+    yield template.render(shown=_shown(records, record), record=record, records=records)
     yield after
+
+
+def _shown(records: list[Record], record: Record) -> Record:
+    """The request to show at large: the change that led to this page, or else the page itself."""
+    previous = records[records.index(record) + 1 :][:1]
+    led_here = previous and previous[0].is_change and previous[0].is_redirect
+    return previous[0] if led_here else record

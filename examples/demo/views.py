@@ -44,7 +44,9 @@ TEAS = {
 WEIGHTS_AT_ONCE = 200
 MOST_WEIGHTS = 1_000
 
-_SHOWN = 24
+#: How much of a session its page shows.
+_VALUES = 10
+_FIELDS = 20
 
 
 def signed_in(view: Callable[P, str | Response]) -> Callable[P, str | Response]:
@@ -168,10 +170,10 @@ def held() -> str:
     values.sort()
     return render_template(
         "session.html",
-        values=values[:_SHOWN],
-        left_out=max(0, len(values) - _SHOWN),
+        values=values[:_VALUES],
+        left_out=max(0, len(values) - _VALUES),
         address=observer.address(),
-        transcript=observer.transcript(session.sid or "", g.person.id, _SHOWN),
+        transcript=observer.transcript(session.sid or "", g.person.id, _FIELDS),
     )
 
 
