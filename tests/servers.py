@@ -1084,7 +1084,7 @@ class SentinelSet:
         return self
 
     def wait_ready(self, seconds: float = 30) -> None:
-        """Return when all running sentinels send clients to the same server, and it takes writes."""
+        """Return when the running sentinels name the same server, and that one takes writes."""
 
         def named(sentinel: Server) -> int:
             words = iter(sentinel.ask("SENTINEL", "MASTER", self.service))
