@@ -10,3 +10,16 @@ from .errors import WrongType as WrongType
 from .interface import RedisSessionInterface as RedisSessionInterface
 from .record import SessionInfo as SessionInfo
 from .session import RedisSession as RedisSession
+
+__all__ = [
+    "RedisSession",
+    "RedisSessionInterface",
+    "RevocationIncomplete",
+    "SessionError",
+    "SessionInfo",
+    "SettingError",
+    "StoreUnavailable",
+    "UnreadableValue",
+    "UnstorableValue",
+    "WrongType",
+]

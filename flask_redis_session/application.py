@@ -45,7 +45,9 @@ class ApplicationSessions:
             touch_interval=settings.touch_interval,
         )
         self._plans = Plans() if settings.load == "auto" else None
-        self._touches = Touches(settings.touch_interval)
+        self._first_flags: dict[str, Any] | None = None
+        #: What this process touched lately.
+        self.touches = Touches(settings.touch_interval)
 
     def _client(self) -> Any:
         if self.settings.url is None:
@@ -84,6 +86,19 @@ class ApplicationSessions:
         if self._plans is not None and usage.fetches:
             plan = self._plans.of(usage.endpoint)
             plan.learn(usage.fields, usage.fetches - 1, usage.everything)
+
+    def reflags(self, flags: dict[str, Any]) -> bool:
+        """Tell whether the cookie's flags are others than when the application started.
+
+        Only then is the same cookie sent again where a session is modified. Sent with every
+        change, it could overtake a rotation that another request made meanwhile, and sign the
+        browser out.
+
+        :param flags: the flags, as ``response.set_cookie`` takes them.
+        """
+        if self._first_flags is None:
+            self._first_flags = flags
+        return flags != self._first_flags
 
     def sessions(self, user: str, current: str | None) -> list[SessionInfo]:
         """Return a user's live sessions, the current one marked and counted as seen now.
@@ -155,19 +170,19 @@ class ApplicationSessions:
         :param idle: its idle lifetime in seconds.
         """
         if record is not None:
-            due = self.store.is_due(record.born, record.seen, record.idle)
-        else:
-            due = not self._touches.is_recent(token)
-        if not due:
-            return True
-        # Noted also where it fails: a request that does without its session must not wait
-        # for a dead server more than once.
-        self._touches.note(token)
+            if not self.store.is_due(record.born, record.seen, record.idle):
+                return True
+        elif (alive := self.touches.standing(token)) is not None:
+            return alive
+        # Noted before: of many requests at once, one is enough.
+        self.touches.note(token, alive=False)
         try:
             committed = self.store.commit(token, Changes(), Lifetime(idle), known=record)
         except StoreUnavailable:
-            self._touches.pause()
+            # A request that does without its session must not wait for a dead server.
+            self.touches.pause()
             return False
+        self.touches.note(token, alive=committed.what == "saved")
         return committed.what == "saved"
 
     def device(self, request: Request | None) -> tuple[str | None, str | None]:

@@ -25,6 +25,13 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local stamp = string.format('%.3f', now)
 
+local function number(text)
+  local whole, rest = string.match(text or '', '^(%d+)(.*)$')
+  if whole and #whole <= 18 and (rest == '' or (string.match(rest, '^%.%d+$') and #rest <= 19)) then
+    return tonumber(text)
+  end
+end
+
 local function is_users(field)
   return string.sub(field, 1, 1) ~= '@' or string.sub(field, 1, 2) == '@@'
 end
@@ -41,7 +48,7 @@ local held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user',
 if held.err then
   return {'gone'}
 end
-local born, seen, idle, user = tonumber(held[1] or ''), held[2], tonumber(held[3] or ''), held[4]
+local born, seen, idle, user = number(held[1]), held[2], number(held[3]), held[4]
 local resent = fresh ~= '' and held[6] == '0'
 
 if proof == '' then
@@ -52,18 +59,18 @@ if proof == '' then
 elseif not born then
   return {'gone'}
 elseif held[5] ~= '0' and not resent then
-  local rotated = tonumber(held[5] or '')
+  local rotated = number(held[5])
   if rotated and math.abs(now - rotated) <= TOMBSTONE then
     return {'rotated'}
   end
   return {'unknown'}
 end
 
-local lifetime = tonumber(ARGV[3])
-if ARGV[4] == 'cap' and idle then
-  lifetime = math.min(lifetime, idle)
+local lifetime = ARGV[3]
+if ARGV[4] == 'cap' and idle and idle < tonumber(lifetime) then
+  lifetime = held[3]
 end
-local expires = now + lifetime
+local expires = now + tonumber(lifetime)
 if ARGV[5] ~= '' then
   expires = math.min(expires, born + tonumber(ARGV[5]))
 end
@@ -86,8 +93,8 @@ if creates then
   set('@born', stamp)
 end
 set('@seen', stamp)
-if lifetime ~= idle then
-  set('@idle', tostring(lifetime))
+if lifetime ~= held[3] then
+  set('@idle', lifetime)
 end
 if rotates then
   set('@secret:' .. proof, stamp)
@@ -101,7 +108,7 @@ for i = 8 + deletions, #ARGV, 2 do
   set(ARGV[i], ARGV[i + 1])
 end
 
-local before = {stamp, string.format('%.3f', born), seen, tostring(lifetime), user}
+local before = {stamp, string.format('%.3f', born), seen, lifetime, user}
 if wipe and not sets_users then
   redis.call('UNLINK', key)
   return {'ended', unpack(before)}
@@ -118,7 +125,7 @@ if wipe or rotates then
         gone[#gone + 1] = field
       end
     elseif rotates and string.sub(field, 1, 8) == '@secret:' then
-      local rotated = tonumber(redis.call('HGET', key, field)) or 0
+      local rotated = number(redis.call('HGET', key, field)) or 0
       if rotated ~= 0 and math.abs(now - rotated) > TOMBSTONE then
         gone[#gone + 1] = field
       end

@@ -6,8 +6,8 @@
     ├── SettingError           (also a ValueError)
     ├── UnstorableValue        (also a TypeError)
     ├── UnreadableValue        (also a ValueError)
-    ├── WrongType
     └── StoreUnavailable       (also werkzeug's ServiceUnavailable: 503)
+        ├── WrongType
         └── RevocationIncomplete
 """
 
@@ -51,17 +51,6 @@ class UnreadableValue(SessionError, ValueError):
     """
 
 
-class WrongType(SessionError):
-    """A key of this package's name holds something else than this package put there.
-
-    :param key: the key in Redis.
-    """
-
-    def __init__(self, key: str) -> None:
-        super().__init__(f"The key {key!r} in Redis has another type; delete or rename it.")
-        self.key = key
-
-
 class StoreUnavailable(SessionError, ServiceUnavailable):
     """Redis gave no answer in time, or one that refuses service.
 
@@ -80,6 +69,20 @@ class StoreUnavailable(SessionError, ServiceUnavailable):
         retry_after: int = 1,
     ) -> None:
         super().__init__(description, retry_after=retry_after)
+
+
+class WrongType(StoreUnavailable):
+    """A key of this package's name holds something else than this package put there.
+
+    :param key: the key in Redis; delete or rename it.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"The key {self.key!r} in Redis has another type; delete or rename it."
 
 
 class RevocationIncomplete(StoreUnavailable):

@@ -100,36 +100,45 @@ class Index:
             wanted = None if limit is None else limit - len(infos)
             sids = self._newest(user, offset, wanted)
             for first in range(0, len(sids), LISTED):
-                infos += self._described(user, sids[first : first + LISTED])
+                described, dead = self._described(user, sids[first : first + LISTED])
+                infos += described
+                offset -= dead
             if wanted is None or len(sids) < wanted:
                 break
             offset += len(sids)
         return infos
 
-    def _described(self, user: str, sids: Sequence[str]) -> Iterable[SessionInfo]:
+    def _described(self, user: str, sids: Sequence[str]) -> tuple[list[SessionInfo], int]:
+        """Describe a user's live sessions; remove the dead ones, and return how many."""
         names = (BORN, SEEN, IDLE, USER, AGENT, ADDRESS)
         hashes = self._server.together([("HMGET", self._session_key(sid), *names) for sid in sids])
-        # Only the dead are forgotten: a session that is another user's at the moment may be
-        # on its way here, and its sid is not dead for good.
+        # Only the dead are removed: a session that is another user's at the moment may be on
+        # its way here, and its sid is not dead for good.
         dead = [
             sid
             for sid, held in zip(sids, hashes, strict=True)
-            if not any(value is not None for value in held)
+            if all(value is None for value in held)
         ]
         if dead:
             self._server.call(self.remove(user, dead))
-        for sid, (born, seen, idle, owner, agent, address) in zip(sids, hashes, strict=True):
-            if text(owner) == user and number(born) is not None:
-                expires = expiry(number(born), number(seen), number(idle), self._absolute)
-                yield SessionInfo(
-                    sid=sid,
-                    user_id=user,
-                    created_at=moment(number(born)),
-                    last_seen_at=moment(number(seen)),
-                    expires_at=moment(expires),
-                    user_agent=text(agent),
-                    ip_address=text(address),
-                )
+        infos = [
+            self._info(user, sid, dict(zip(names, held, strict=True)))
+            for sid, held in zip(sids, hashes, strict=True)
+            if text(held[3]) == user and number(held[0]) is not None
+        ]
+        return infos, len(dead)
+
+    def _info(self, user: str, sid: str, held: dict[bytes, bytes | None]) -> SessionInfo:
+        born, seen, idle = (number(held[name]) for name in (BORN, SEEN, IDLE))
+        return SessionInfo(
+            sid=sid,
+            user_id=user,
+            created_at=moment(born),
+            last_seen_at=moment(seen),
+            expires_at=moment(expiry(born, seen, idle, self._absolute)),
+            user_agent=text(held[AGENT]),
+            ip_address=text(held[ADDRESS]),
+        )
 
     def revoke(
         self,

@@ -107,6 +107,7 @@ class RedisSessionInterface(SessionInterface):
             session,
             idle=self._idle(app, session),
             refreshes=app.config["SESSION_REFRESH_EACH_REQUEST"],
+            reflags=sessions.reflags(self._cookie_flags(app)),
         )
         try:
             cookie = save.run()
@@ -114,21 +115,16 @@ class RedisSessionInterface(SessionInterface):
             session._failure = failure
             _refuse(app, response, failure)
             return
-        self._send_cookie(app, session, response, cookie)
+        if cookie != "leave":
+            self._send_cookie(app, session, response, cookie)
 
     def _idle(self, app: Flask, session: RedisSession) -> float:
         if session.permanent:
             return app.permanent_session_lifetime.total_seconds()
         return self._sessions(app).settings.lifetime
 
-    def _send_cookie(
-        self, app: Flask, session: RedisSession, response: Response, cookie: Cookie
-    ) -> None:
-        if cookie == "leave":
-            return
-        name = self.get_cookie_name(app)
-        # A browser replaces or deletes only the cookie with these same flags.
-        flags: dict[str, Any] = {
+    def _cookie_flags(self, app: Flask) -> dict[str, Any]:
+        return {
             "domain": self.get_cookie_domain(app),
             "path": self.get_cookie_path(app),
             "secure": self.get_cookie_secure(app),
@@ -136,6 +132,13 @@ class RedisSessionInterface(SessionInterface):
             "samesite": self.get_cookie_samesite(app),
             "partitioned": self.get_cookie_partitioned(app),
         }
+
+    def _send_cookie(
+        self, app: Flask, session: RedisSession, response: Response, cookie: Cookie
+    ) -> None:
+        name = self.get_cookie_name(app)
+        # A browser replaces or deletes only the cookie with these same flags.
+        flags = self._cookie_flags(app)
         if cookie == "clear":
             if session._request is None or name in session._request.cookies:
                 response.delete_cookie(name, **flags)

@@ -133,9 +133,8 @@ class TrackedMapping(MutableMapping[str, Any]):
 
     def _stored(self, key: str) -> bytes | None:
         """Return the stored text of a key, loading it where it is not known yet."""
-        try:
-            name = field_of(key)
-        except UnicodeEncodeError:
+        name = _field(key)
+        if name is None:
             return None
         self._used.add(name)
         if not self._complete and name not in self._asked:
@@ -154,6 +153,9 @@ class TrackedMapping(MutableMapping[str, Any]):
         :param fields: the fields that there are.
         :param asked: the fields that were asked for; ``None``: all.
         """
+        if self._wiped:
+            # What clear() removed is not to be seen again, nor compared with.
+            return
         # What a value was decoded from stays what it is compared with.
         self._fields = {**fields, **self._fields}
         if asked is None:
@@ -166,7 +168,7 @@ class TrackedMapping(MutableMapping[str, Any]):
 
         :raises UnstorableValue: where a value has no form in Redis.
         """
-        deletes = [field_of(key) for key in self._deleted]
+        deletes = [name for key in self._deleted if (name := _field(key)) is not None]
         if self._complete:
             deletes = [name for name in deletes if name in self._fields]
         return Changes(self._encoded(self._suspects()), deletes, self._wiped)
@@ -180,7 +182,9 @@ class TrackedMapping(MutableMapping[str, Any]):
         encoded: dict[bytes, bytes] = {}
         for key in keys:
             text = encode(key, self._values[key])
-            name = _name(key)
+            name = _field(key)
+            if name is None:
+                raise UnstorableValue(key, "the key holds a lone surrogate; remove it.")
             if not _is_same(self._fields.get(name), text):
                 encoded[name] = text
         return encoded
@@ -211,11 +215,12 @@ class TrackedMapping(MutableMapping[str, Any]):
         self._wiped = False
 
 
-def _name(key: str) -> bytes:
+def _field(key: str) -> bytes | None:
+    """Return the field of a key, or ``None`` where it has no UTF-8 form and so cannot be stored."""
     try:
         return field_of(key)
     except UnicodeEncodeError:
-        raise UnstorableValue(key, "the key holds a lone surrogate; remove it.") from None
+        return None
 
 
 def _is_same(stored: bytes | None, text: bytes) -> bool:

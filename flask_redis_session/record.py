@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -20,6 +20,8 @@ USER = b"@user"
 AGENT = b"@agent"
 ADDRESS = b"@ip"
 SECRET = b"@secret:"
+
+_NUMBER = re.compile(rb"[0-9]{1,18}(?:\.[0-9]{1,18})?")
 
 #: How long a rotated secret is remembered, in seconds.
 TOMBSTONE = 30.0
@@ -50,12 +52,13 @@ def key_of(name: bytes) -> str | None:
 
 
 def number(text: bytes | None) -> float | None:
-    """Read a number that Redis holds; what is damaged reads as absent."""
-    try:
-        value = float(text or b"")
-    except ValueError:
+    """Read a number that Redis holds; what is damaged reads as absent.
+
+    It takes what number() in commit.lua takes, so that both judge a damaged hash alike.
+    """
+    if text is None or _NUMBER.fullmatch(text) is None:
         return None
-    return value if math.isfinite(value) else None
+    return float(text)
 
 
 def moment(seconds: float | None) -> datetime | None:

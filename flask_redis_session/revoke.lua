@@ -15,7 +15,8 @@ if held[1] and held[1] ~= ARGV[1] then
   return -1
 end
 local function spares(limit, at)
-  return limit ~= '' and tonumber(at or '') and tonumber(at) >= tonumber(limit)
+  local known = tonumber(at or '')
+  return limit ~= '' and known and known >= tonumber(limit)
 end
 if spares(ARGV[2], held[2]) or spares(ARGV[3], held[3]) then
   return -1

@@ -32,6 +32,7 @@ class Save:
     :param session: the session to save.
     :param idle: the idle lifetime that the session is to have, in seconds.
     :param refreshes: whether a permanent session's cookie is sent again with every response.
+    :param reflags: whether a modified session's cookie is sent again, for its flags.
     """
 
     app: Flask
@@ -39,6 +40,7 @@ class Save:
     session: RedisSession
     idle: float
     refreshes: bool
+    reflags: bool
 
     def run(self) -> Cookie:
         """Save the session and return what becomes of the cookie.
@@ -122,8 +124,9 @@ class Save:
         if user is not None and binding is not None:
             self._limit(user, token.sid)
         if fresh is not None:
+            self.sessions.touches.note(token, alive=False)
             return "fresh"
-        return "refresh" if session._permanent or token.permanent else "leave"
+        return "refresh" if session._permanent or token.permanent or self.reflags else "leave"
 
     def _emptied(self, token: Token, committed: Committed) -> Cookie:
         self.session._end()

@@ -144,7 +144,9 @@ class Server:
         """Return the exception of ours that a failure of the client's comes to."""
         # Inside a script Redis says the word somewhere in the text, elsewhere it begins with it.
         if "WRONGTYPE" in str(error):
-            return WrongType(command[3 if command[0] in ("EVAL", "EVALSHA") else 1].decode())
+            key = command[3 if command[0] in ("EVAL", "EVALSHA") else 1].decode()
+            log.error("The key %r in Redis has another type; delete or rename it.", key)
+            return WrongType(key)
         if not self._down:
             self._down = True
             log.error("Redis fails; requests that need a session get 503: %r", error)

@@ -306,7 +306,6 @@ class RedisSession(TrackedMapping, SessionMixin):
         """
         self._token = token
         self._record = record
-        self._modified = None
         self._forced = self._rotates = False
 
 

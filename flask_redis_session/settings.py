@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal
 
+from .connect import check_url
 from .errors import SettingError
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
     settings = Settings(
         redis=client,
         url=url,
-        prefix=_prefix(_get(config, "SESSION_KEY_PREFIX") if prefix is None else prefix),
+        prefix=_prefix(config, prefix),
         user_keys=_user_keys(_get(config, "SESSION_USER_KEY")),
         permanent=_flag(config, "SESSION_PERMANENT"),
         lifetime=_seconds(config, "SESSION_LIFETIME"),
@@ -137,25 +139,32 @@ def _server(config: Mapping[str, Any], redis: Any) -> tuple[Any, str | None]:
     if client is None:
         if url is not None and not isinstance(url, str):
             raise SettingError("SESSION_REDIS_URL", f"expects a str, not {_type(url)}.")
+        check_url(url or DEFAULT_URL)
         return None, url or DEFAULT_URL
     if not callable(getattr(client, "execute_command", None)):
         problem = f"expects a client such as redis.Redis(), not {_type(client)}."
+        if hasattr(client, "master_for"):
+            problem += " Of Sentinels, give the primary's client: sentinel.master_for(service)."
         raise SettingError(name, problem)
-    if type(client).__module__.endswith(".asyncio.client"):
+    if iscoroutinefunction(client.execute_command):
         raise SettingError(name, "expects a synchronous client; Flask's sessions are not async.")
+    if hasattr(client, "command_stack"):
+        raise SettingError(name, "expects a client, not a pipeline of one.")
     if redis is None and url is not None:
         problem = "is set as well as SESSION_REDIS; remove one of them."
         raise SettingError("SESSION_REDIS_URL", problem)
     return client, None
 
 
-def _prefix(value: Any) -> str:
+def _prefix(config: Mapping[str, Any], given: Any) -> str:
+    name = "SESSION_KEY_PREFIX" if given is None else "prefix"
+    value = _get(config, name) if given is None else given
     if not isinstance(value, str) or not value:
-        raise SettingError("SESSION_KEY_PREFIX", f"expects a str that is not empty, not {value!r}.")
+        raise SettingError(name, f"expects a str that is not empty, not {value!r}.")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise SettingError("SESSION_KEY_PREFIX", "holds a lone surrogate; remove it.") from None
+        raise SettingError(name, "holds a lone surrogate; remove it.") from None
     return value
 
 

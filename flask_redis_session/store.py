@@ -138,10 +138,10 @@ class Store:
         :raises StoreUnavailable: where Redis fails; the cookie must not be handed out then.
         """
         script = self._script(token, changes, lifetime, proof="", fresh=token, binding=binding)
-        commands = [script]
-        if binding.user is not None:
-            commands.append(self.index.add(binding.user, token.sid, lifetime.idle))
-        return self._committed(self._server.in_order(commands)[0])
+        if binding.user is None:
+            return self._committed(self._server.call(script))
+        add = self.index.add(binding.user, token.sid, lifetime.idle)
+        return self._committed(self._indexed(token.sid, [script, add])[0])
 
     def commit(
         self,
@@ -171,7 +171,7 @@ class Store:
             # First into the index: should this process die between the two, a member too many
             # is harmless, whereas a live session outside the index could not be ended.
             add = self.index.add(binding.user, token.sid, lifetime.idle)
-            committed = self._committed(self._server.in_order([add, script])[1])
+            committed = self._committed(self._indexed(token.sid, [add, script])[1])
         elif known is not None and known.user is not None and self._crosses(known):
             touched = True
             idle = known.idle if known.idle is not None else lifetime.idle
@@ -181,6 +181,17 @@ class Store:
             committed = self._committed(self._server.call(script))
         self._follow(token.sid, committed, binding, touched)
         return committed
+
+    def _indexed(self, sid: str, commands: Sequence[Command]) -> list[Any]:
+        """Send commands of which one puts a session into an index; without it, end the session.
+
+        :raises WrongType: where the index's key holds something else.
+        """
+        try:
+            return self._server.in_order(commands)
+        except WrongType:
+            self._server.call(("UNLINK", self.key(sid)))
+            raise
 
     def _follow(
         self, sid: str, committed: Committed, binding: Binding | None, touched: bool
@@ -218,7 +229,7 @@ class Store:
             self.key(token.sid),
             proof,
             digest(fresh.secret) if fresh is not None else "",
-            f"{lifetime.idle:.12g}",
+            f"{lifetime.idle:.3f}".rstrip("0").rstrip("."),
             "set" if lifetime.fixed else "cap",
             "" if self._absolute is None else repr(self._absolute),
             "wipe" if changes.wipe else "",

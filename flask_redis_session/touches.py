@@ -20,29 +20,30 @@ class Touches:
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
-        self._at: dict[Token, float] = {}
+        self._notes: dict[Token, tuple[float, bool]] = {}
         self._paused_until = 0.0
 
-    def is_recent(self, token: Token) -> bool:
-        """Tell whether a session was touched within the interval, or none can be at the moment.
+    def standing(self, token: Token) -> bool | None:
+        """Tell whether a session was alive within the interval; ``None``: touch it to know.
 
         :param token: its cookie: another secret of the same session is another matter.
         """
         now = monotonic()
         if now < self._paused_until:
-            return True
-        at = self._at.get(token)
-        return at is not None and now - at < self._interval
+            return False
+        at, alive = self._notes.get(token, (0.0, False))
+        return alive if at and now - at < self._interval else None
 
-    def note(self, token: Token) -> None:
-        """Note that a session is being touched.
+    def note(self, token: Token, *, alive: bool) -> None:
+        """Note that a session was touched.
 
         :param token: its cookie.
+        :param alive: whether the cookie opens it.
         """
-        if len(self._at) >= REMEMBERED:
+        if len(self._notes) >= REMEMBERED:
             # Whole and at once: other threads read it without a lock.
-            self._at = {}
-        self._at[token] = monotonic()
+            self._notes = {}
+        self._notes[token] = (monotonic(), alive)
 
     def pause(self) -> None:
         """Touch nothing for a while: Redis does not answer."""
