@@ -269,15 +269,17 @@ def test_a_page_that_leaves_the_session_alone_costs_nothing(demo: Demo) -> None:
 
 
 def test_a_note_costs_one_field_in_a_heavy_session(demo: Demo) -> None:
-    """With 200 keys more in the session, changing the note still writes the note alone."""
+    """With 200 keys more in the session, to change the note moves the note, and no KB of others."""
     browser = Browser(demo)
     browser.sign_in(**MIRA)
     browser.post("/weight")
+    browser.post("/note", note="Milk in first.")
     browser.post("/note", note="Milk in last.")
     reading = _reading(browser.page, "Your last change")
 
     assert "1" == reading["field written"]
     assert re.fullmatch(r"\d+ B", reading["sent"])
+    assert re.fullmatch(r"\d+ B", reading["received"])
     assert "Milk in last." in browser.page
 
 
@@ -323,3 +325,30 @@ def test_takes_the_next_free_port() -> None:
             actual = int(demo.address.rpartition(":")[2])
 
             assert port < actual <= port + 99
+
+
+def test_the_minimal_app_logs_out_all_devices() -> None:
+    """The least app there is ends both sessions of a user by one request of one of them."""
+    script = """\
+from minimal import app
+
+here, there = app.test_client(), app.test_client()
+here.post("/sign-in/23")
+there.post("/sign-in/23")
+print(here.post("/log-out-all-my-devices").text, end="")
+print(there.post("/log-out-all-my-devices").text, end="")
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT / "examples",
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "FLASK_SESSION_REDIS_URL": "embedded://",
+        },
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
+
+    assert ("Ended: 2\nEnded: 0\n", "") == (run.stdout, run.stderr)

@@ -64,7 +64,7 @@ def signed_in(view: Callable[P, str | Response]) -> Callable[P, str | Response]:
 
 def _why_not_signed_in() -> str | None:
     had_a_cookie = current_app.config["SESSION_COOKIE_NAME"] in request.cookies
-    return "ended" if had_a_cookie and not session else None
+    return "ended" if had_a_cookie and forgery.FIELD not in session else None
 
 
 @site.get("/sign-in")
