@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from .connect import connect
 from .errors import RevocationIncomplete, StoreUnavailable
@@ -14,12 +15,13 @@ from .record import Changes, Record, SessionInfo, field_of, moment
 from .server import Server
 from .session import Loaded, Usage, When
 from .settings import Settings
+from .signals import session_ended
 from .store import Lifetime, Store
 from .token import Token, is_sid
 from .touches import Touches
 
 if TYPE_CHECKING:
-    from flask import Request
+    from flask import Flask, Request
 
 #: After how many loads a request that wants yet another key gets all of them.
 MOST_FETCHES = 3
@@ -32,10 +34,12 @@ class ApplicationSessions:
     """The sessions of one application, as its sessions and its interface see them.
 
     :param settings: the settings of the application.
+    :param app: the application, for the signals; it is not kept alive.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, app: Flask | None = None) -> None:
         self.settings = settings
+        self._app: Callable[[], Flask | None] = _nobody if app is None else ref(app)
         self.user_keys = settings.user_keys
         self.absolute = settings.absolute
         self.store = Store(
@@ -143,11 +147,43 @@ class ApplicationSessions:
         spared = {keep} if keep is not None else set[str]()
         if current is not None and limit is not None and limit <= self.store.clock.now():
             spared.add(current)
-        pages = self.store.index.revoke(user, before=limit, keep=spared)
-        return [sid for page in unbroken(pages) for sid in page]
+        pages = self.revoked(user, before=limit, keep=spared)
+        return [sid for page in pages for sid in page]
 
-    def end_surplus(self, user: str, *, keep: str) -> list[str]:
-        """End a user's sessions beyond ``SESSION_MAX_PER_USER``, and return their sids.
+    def revoked(
+        self,
+        user: str,
+        *,
+        before: float | None = None,
+        created_before: float | None = None,
+        only: Collection[str] | None = None,
+        keep: Collection[str] = (),
+        reason: str = "revoked",
+    ) -> Iterator[list[str]]:
+        """End a user's sessions page by page, announcing each; yields their sids.
+
+        :param user: the user's id, as text.
+        :param before: only those last seen before, in epoch seconds.
+        :param created_before: only those created before, in epoch seconds.
+        :param only: only these, by sid.
+        :param keep: not these, by sid.
+        :param reason: for the signal.
+        :raises RevocationIncomplete: where Redis fails on the way.
+        """
+        ended = 0
+        try:
+            for page in self.store.index.revoke(
+                user, before=before, created_before=created_before, only=only, keep=keep
+            ):
+                ended += len(page)
+                for sid in page if session_ended.receivers else ():
+                    session_ended.send(self._app(), sid=sid, user_id=user, reason=reason)
+                yield page
+        except StoreUnavailable as failure:
+            raise RevocationIncomplete(ended) from failure
+
+    def end_surplus(self, user: str, *, keep: str) -> None:
+        """End a user's sessions beyond ``SESSION_MAX_PER_USER``.
 
         :param user: the user's id, as text.
         :param keep: the sid that was signed in just now.
@@ -155,12 +191,12 @@ class ApplicationSessions:
         """
         most = self.settings.max_per_user
         if most is None:
-            return []
+            return
         others = [info.sid for info in self.store.index.sessions(user) if info.sid != keep]
         surplus = others[most - 1 :]
-        if not surplus:
-            return []
-        return [sid for page in self.store.index.revoke(user, only=surplus) for sid in page]
+        if surplus:
+            for _ in self.revoked(user, only=surplus, reason="replaced"):
+                pass
 
     def touch(self, token: Token, record: Record | None, idle: float) -> bool:
         """Touch a session where it is due; return whether its cookie may be sent again.
@@ -224,21 +260,6 @@ class ApplicationSessions:
         raise TypeError(f"{name}: {problem}")
 
 
-def unbroken(pages: Iterable[list[str]]) -> Iterator[list[str]]:
-    """Pass the pages of a revocation on, and say how far it came where Redis fails.
-
-    :param pages: the sids that were ended, page by page.
-    :raises RevocationIncomplete: where Redis fails on the way.
-    """
-    ended = 0
-    try:
-        for page in pages:
-            ended += len(page)
-            yield page
-    except StoreUnavailable as failure:
-        raise RevocationIncomplete(ended) from failure
-
-
 def sids_of(name: str, value: Any) -> set[str]:
     """Return a sid or several as a set.
 
@@ -262,3 +283,7 @@ def _clipped(value: str | None) -> str | None:
 
 def _last_seen(info: SessionInfo) -> float:
     return info.last_seen_at.timestamp() if info.last_seen_at else 0.0
+
+
+def _nobody() -> None:
+    return None

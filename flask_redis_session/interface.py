@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flask import current_app, has_app_context
 from flask.sessions import SessionInterface, SessionMixin
 
-from .application import ApplicationSessions, sids_of, unbroken
+from .application import ApplicationSessions, sids_of
 from .errors import StoreUnavailable
 from .record import SessionInfo
 from .save import Cookie, Save
@@ -69,7 +69,7 @@ class RedisSessionInterface(SessionInterface):
             owner, sessions = app.extensions.get(EXTENSION, _NOBODY)
             if owner is not self:
                 settings = read_settings(app.config, redis=self._redis, prefix=self._prefix)
-                sessions = self._latest = ApplicationSessions(settings)
+                sessions = self._latest = ApplicationSessions(settings, app)
                 app.extensions[EXTENSION] = (self, sessions)
         return sessions
 
@@ -185,14 +185,14 @@ class RedisSessionInterface(SessionInterface):
         :raises RevocationIncomplete: where Redis fails on the way; to call it again ends the rest.
         """
         sessions = self._any_sessions()
-        pages = sessions.store.index.revoke(
+        pages = sessions.revoked(
             user_text("user_id", user_id),
             before=sessions.epoch("before", before),
             created_before=sessions.epoch("created_before", created_before),
             only=None if only is None else sids_of("only", only),
             keep=sids_of("keep", keep),
         )
-        return sum(len(page) for page in unbroken(pages))
+        return sum(len(page) for page in pages)
 
     def _any_sessions(self) -> ApplicationSessions:
         """Return the sessions of the current application, or of the one that has these."""

@@ -122,7 +122,7 @@ class Save:
                 self.app, session=session, sid=token.sid, user_id=user, previous=committed.user
             )
         if user is not None and binding is not None:
-            self._limit(user, token.sid)
+            self.sessions.end_surplus(user, keep=token.sid)
         if fresh is not None:
             self.sessions.touches.note(token, alive=False)
             return "fresh"
@@ -162,7 +162,7 @@ class Save:
             user_bound.send(
                 self.app, session=session, sid=token.sid, user_id=binding.user, previous=None
             )
-            self._limit(binding.user, token.sid)
+            self.sessions.end_surplus(binding.user, keep=token.sid)
         return "fresh"
 
     def _unchanged(self, token: Token) -> Cookie:
@@ -182,11 +182,6 @@ class Save:
             return binding
         agent, address = self.sessions.device(self.session._request)
         return binding._replace(agent=agent, address=address)
-
-    def _limit(self, user: str, sid: str) -> None:
-        """End a user's sessions that are too many."""
-        for ended in self.sessions.end_surplus(user, keep=sid):
-            session_ended.send(self.app, sid=ended, user_id=user, reason="replaced")
 
     def _refused(self, reason: Literal["gone", "rotated"]) -> None:
         session = self.session
