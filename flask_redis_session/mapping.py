@@ -76,6 +76,10 @@ class TrackedMapping(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def __bool__(self) -> bool:
+        # Not by len(): a key that was read already spares loading all the others.
+        return bool(self._values) or any(True for _ in self)
+
     def clear(self) -> None:
         """Remove every key, also those that were never loaded."""
         self._fields = {}
