@@ -131,9 +131,10 @@ def test_setting_error_is_a_value_error():
 
 def test_two_servers():
     """A client and a URL contradict each other."""
-    assert "SESSION_REDIS_URL" == refused(
-        SESSION_REDIS=redis.Redis(), SESSION_REDIS_URL="redis://localhost"
-    ).setting
+    assert (
+        "SESSION_REDIS_URL"
+        == refused(SESSION_REDIS=redis.Redis(), SESSION_REDIS_URL="redis://localhost").setting
+    )
 
 
 @pytest.mark.parametrize("lifetime", ["SESSION_LIFETIME", "PERMANENT_SESSION_LIFETIME"])

@@ -21,7 +21,7 @@ session = cast("RedisSession", flask.session)
 View = Callable[[], Any]
 
 _VIEW = "tests.view"
-_VALUE = "tests.value"
+_VALUES = "tests.values"
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class SetCookie:
 class Answer:
     """What a browser got, and what the view had returned."""
 
-    def __init__(self, response: TestResponse) -> None:
+    def __init__(self, response: TestResponse, value: Any) -> None:
         self.response = response
         self.status = response.status_code
         self.headers = response.headers
-        self.value = response.request.environ.get(_VALUE)
+        self.value = value
 
     @property
     def cookies(self) -> list[SetCookie]:
@@ -71,9 +71,11 @@ class Browser:
 
     def visit(self, view: View = lambda: None, *, status: int = 200, **options: Any) -> Answer:
         """Send a request that this view answers; its result is the ``value`` of the answer."""
-        environ = {_VIEW: view, **options.pop("environ_overrides", {})}
+        values: list[Any] = []
+        environ = {_VIEW: view, _VALUES: values, **options.pop("environ_overrides", {})}
         path = options.pop("path", "/")
-        answer = Answer(self.client.open(path, environ_overrides=environ, **options))
+        response = self.client.open(path, environ_overrides=environ, **options)
+        answer = Answer(response, values[-1] if values else None)
 
         assert status == answer.status
         return answer
@@ -202,7 +204,8 @@ def make_app(interface: RedisSessionInterface | None = None, **config: Any) -> f
     @app.route("/<path:path>", methods=["GET", "POST"])
     def page(path: str = "") -> Any:
         environ = flask.request.environ
-        value = environ[_VALUE] = environ[_VIEW]()
+        value = environ[_VIEW]()
+        environ[_VALUES].append(value)
         return value if isinstance(value, app.response_class) else "served"
 
     return app
