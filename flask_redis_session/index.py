@@ -18,7 +18,7 @@ from .record import (
     number,
     text,
 )
-from .server import Command, Script, Server
+from .server import HMGET, ZREVRANGE, Command, Script, Server
 
 _INDEX = Script("index.lua")
 _REVOKE = Script("revoke.lua")
@@ -111,7 +111,7 @@ class Index:
     def _described(self, user: str, sids: Sequence[str]) -> tuple[list[SessionInfo], int]:
         """Describe a user's live sessions; remove the dead ones, and return how many."""
         names = (BORN, SEEN, IDLE, USER, AGENT, ADDRESS)
-        hashes = self._server.together([("HMGET", self._session_key(sid), *names) for sid in sids])
+        hashes = self._server.together([(HMGET, self._session_key(sid), *names) for sid in sids])
         # Only the dead are removed: a session that is another user's at the moment may be on
         # its way here, and its sid is not dead for good.
         dead = [
@@ -199,7 +199,7 @@ class Index:
 
     def _newest(self, user: str, offset: int, count: int | None) -> list[str]:
         last = -1 if count is None else offset + count - 1
-        reply = self._server.call(("ZREVRANGE", self.key(user), offset, last))
+        reply = self._server.call((ZREVRANGE, self.key(user), offset, last))
         return [sid.decode("ascii", "replace") for sid in reply]
 
     def _scan(self, user: str, cursor: int) -> Command:

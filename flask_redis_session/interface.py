@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 EXTENSION = "flask_redis_session"
 _NOBODY = (None, None)
 
+_OF_THE_BODY = {"accept-ranges", "etag", "expires", "last-modified", "location"}
+
 
 class RedisSessionInterface(SessionInterface):
     """Server-side sessions in Redis, one hash each.
@@ -218,10 +220,12 @@ def _refuse(app: Flask, response: Response, failure: StoreUnavailable) -> None:
     body = response.response
     if hasattr(body, "close"):
         response.call_on_close(body.close)
-    cookies = response.headers.getlist("Set-Cookie")
     response.status = refusal.status
-    response.headers = refusal.headers
     response.response = refusal.response
-    for cookie in cookies:
-        response.headers.add("Set-Cookie", cookie)
+    # What speaks of the body goes with it; what speaks of the site, such as CORS, stays.
+    for name in [*response.headers.keys()]:
+        if name.lower().startswith("content-") or name.lower() in _OF_THE_BODY:
+            response.headers.remove(name)
+    for name, value in refusal.headers:
+        response.headers[name] = value
     response.cache_control.no_store = True

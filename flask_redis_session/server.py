@@ -14,6 +14,12 @@ from .errors import StoreUnavailable, WrongType
 
 log = logging.getLogger("flask_redis_session")
 
+# In small letters, by which redis-py knows them neither for its client-side cache nor for reads
+# from a replica: both may still show a session that has been ended.
+HGETALL = "hgetall"
+HMGET = "hmget"
+ZREVRANGE = "zrevrange"
+
 #: One command as it goes over the wire. A script is one whose name is ``EVALSHA``.
 Command = tuple[Any, ...]
 

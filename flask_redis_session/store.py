@@ -23,7 +23,7 @@ from .record import (
     standing_of,
     text,
 )
-from .server import Command, Script, Server
+from .server import HGETALL, HMGET, Command, Script, Server
 from .token import Token, digest
 
 _COMMIT = Script("commit.lua")
@@ -96,10 +96,10 @@ class Store:
         key, secret = self.key(token.sid), SECRET + digest(token.secret).encode()
         try:
             if fields is None:
-                held = self._server.call(("HGETALL", key))
+                held = self._server.call((HGETALL, key))
             else:
                 names = (BORN, secret, SEEN, IDLE, USER, *fields)
-                values = self._server.call(("HMGET", key, *names))
+                values = self._server.call((HMGET, key, *names))
                 held = {
                     name: value
                     for name, value in zip(names, values, strict=True)
@@ -179,6 +179,9 @@ class Store:
             committed = self._committed(self._server.in_order([script, touch])[0])
         else:
             committed = self._committed(self._server.call(script))
+        if known is not None:
+            # A reply to a commit that was sent twice tells what the first one made of it.
+            committed = committed._replace(user=known.user)
         self._follow(token.sid, committed, binding, touched)
         return committed
 
