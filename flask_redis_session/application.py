@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from .advice import Advice
 from .connect import connect
+from .device import clipped, device
 from .errors import RevocationIncomplete, StoreUnavailable
 from .plan import Plans
 from .record import Changes, Record, SessionInfo, field_of, moment
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
 
 #: After how many loads a request that wants yet another key gets all of them.
 MOST_FETCHES = 3
-
-#: How much is kept of a user agent, in characters.
-LONGEST_DEVICE = 256
 
 
 class ApplicationSessions:
@@ -49,6 +48,8 @@ class ApplicationSessions:
             touch_interval=settings.touch_interval,
         )
         self._plans = Plans() if settings.load == "auto" else None
+        #: What the application is told of its cookie.
+        self.advice = Advice()
         self._first_flags: dict[str, Any] | None = None
         #: What this process touched lately.
         self.touches = Touches(settings.touch_interval)
@@ -229,11 +230,9 @@ class ApplicationSessions:
         decide = self.settings.device_info
         if request is None or decide is False:
             return None, None
-        if decide is True:
-            agent, address = request.user_agent.string or None, request.remote_addr
-        else:
-            agent, address = decide(request) or (None, None)
-        return _clipped(agent), _clipped(address)
+        keep = device if decide is True else decide
+        agent, address = keep(request) or (None, None)
+        return clipped(agent), clipped(address)
 
     def epoch(self, name: str, when: object) -> float | None:
         """Return a point in time in epoch seconds.
@@ -272,13 +271,6 @@ def sids_of(name: str, value: Any) -> set[str]:
         if not isinstance(sid, str) or not is_sid(sid):
             raise ValueError(f"{name}: {sid!r} is no sid; a sid has 22 characters of base64url.")
     return sids
-
-
-def _clipped(value: str | None) -> str | None:
-    """Return a text from outside as it may be kept: short, and with a UTF-8 form."""
-    if value is None:
-        return None
-    return value[:LONGEST_DEVICE].encode("utf-8", "replace").decode()
 
 
 def _last_seen(info: SessionInfo) -> float:

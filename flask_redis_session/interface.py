@@ -149,6 +149,8 @@ class RedisSessionInterface(SessionInterface):
             response.set_cookie(name, session._token.cookie(), expires=expires, **flags)
         response.vary.add("Cookie")
         if cookie == "fresh":
+            if not (app.debug or app.testing) and session._request is not None:
+                self._sessions(app).advice.give(name, flags, session._request.host)
             # OWASP Session Management, Web Content Caching: a new secret is for one reader.
             response.cache_control.no_store = True
 

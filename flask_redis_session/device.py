@@ -1,0 +1,58 @@
+"""What is kept of the device that signs in."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Request
+
+#: How much is kept of a user agent, in characters.
+LONGEST = 256
+
+
+def device(request: Request) -> tuple[str | None, str | None]:
+    """Return the user agent and the address of a request: ``SESSION_DEVICE_INFO = True``.
+
+    Behind a proxy the address is the proxy's, unless the application wraps itself in
+    ``werkzeug.middleware.proxy_fix.ProxyFix``.
+
+    :param request: the request that signs in.
+    """
+    return request.user_agent.string or None, request.remote_addr
+
+
+def private_device(request: Request) -> tuple[str | None, str | None]:
+    """Return the user agent and the shortened address of a request, for ``SESSION_DEVICE_INFO``.
+
+    :param request: the request that signs in.
+    """
+    agent, address = device(request)
+    return agent, None if address is None else shorten(address)
+
+
+def shorten(address: str, *, ipv4: int = 24, ipv6: int = 48) -> str | None:
+    """Return the network that an address is in, as in ``203.0.113.0/24``.
+
+    :param address: an IPv4 or IPv6 address; of anything else nothing is returned.
+    :param ipv4: how many bits to keep of an IPv4 address.
+    :param ipv6: how many bits to keep of an IPv6 address.
+    """
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = getattr(ip, "ipv4_mapped", None)
+    ip = mapped or ip
+    return str(ip_network((ip, ipv4 if ip.version == 4 else ipv6), strict=False))
+
+
+def clipped(value: str | None) -> str | None:
+    """Return a text from outside as it may be kept: short, and with a UTF-8 form.
+
+    :param value: the text, if there is one.
+    """
+    if value is None:
+        return None
+    return value[:LONGEST].encode("utf-8", "replace").decode()
