@@ -56,7 +56,8 @@ clean:
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-		echo "$(PYTHON) is older than 3.10: name a newer one, make PYTHON=python3.12"; exit 1; }
+		echo "This needs Python 3.10 or newer, which $(PYTHON) is not:" \
+			"name another, make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make a virtual environment: install its venv package" \
 			"(apt-get install python3-venv) or name another, make PYTHON=python3.12"; exit 1; }

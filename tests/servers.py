@@ -554,7 +554,7 @@ class Server:
     :param name: a key of :data:`PROGRAMS`.
     :param arguments: further ones of the server's command line; they win over those set here.
     :param password: of the default user.
-    :param tls: speak TLS only, with these certificates.
+    :param tls: speak TLS only, with these certificates; of the programs here only Debian's can.
     :param tls_auth_clients: ``"yes"``, ``"no"`` or ``"optional"``: whether a client needs one too.
     :param cluster: start as a node of a cluster that knows no other.
     """
