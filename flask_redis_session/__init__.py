@@ -1,6 +1,7 @@
 """Server-side sessions for Flask: one Redis hash each, written by what changed."""
 
 from .errors import RevocationIncomplete as RevocationIncomplete
+from .errors import RevocationUnconfirmed as RevocationUnconfirmed
 from .errors import SessionError as SessionError
 from .errors import SettingError as SettingError
 from .errors import StoreUnavailable as StoreUnavailable
@@ -15,6 +16,7 @@ __all__ = [
     "RedisSession",
     "RedisSessionInterface",
     "RevocationIncomplete",
+    "RevocationUnconfirmed",
     "SessionError",
     "SessionInfo",
     "SettingError",

@@ -45,4 +45,4 @@ def weaknesses(name: str, flags: Mapping[str, Any]) -> Iterator[str]:
             'set SESSION_COOKIE_SAMESITE = "Lax".'
         )
     if name.startswith("__Host-") and (flags["domain"] or flags["path"] != "/"):
-        yield "browsers refuse __Host- with a domain or a path; unset SESSION_COOKIE_DOMAIN and _PATH."
+        yield "browsers refuse __Host- with a domain or with a path other than /; unset those."

@@ -11,7 +11,7 @@ from weakref import ref
 from .advice import Advice
 from .connect import connect
 from .device import clipped, device
-from .errors import RevocationIncomplete, StoreUnavailable
+from .errors import RevocationIncomplete, RevocationUnconfirmed, StoreUnavailable
 from .plan import Plans
 from .record import Changes, Record, SessionInfo, field_of, moment
 from .server import Server
@@ -46,6 +46,7 @@ class ApplicationSessions:
             settings.prefix,
             absolute=settings.absolute,
             touch_interval=settings.touch_interval,
+            revoke_wait=settings.revoke_wait,
         )
         self._plans = Plans() if settings.load == "auto" else None
         #: What the application is told of its cookie.
@@ -170,6 +171,7 @@ class ApplicationSessions:
         :param keep: not these, by sid.
         :param reason: for the signal.
         :raises RevocationIncomplete: where Redis fails on the way.
+        :raises RevocationUnconfirmed: where too few replicas have it in time.
         """
         ended = 0
         try:
@@ -180,6 +182,8 @@ class ApplicationSessions:
                 for sid in page if session_ended.receivers else ():
                     session_ended.send(self._app(), sid=sid, user_id=user, reason=reason)
                 yield page
+        except RevocationUnconfirmed as failure:
+            raise RevocationUnconfirmed(ended, failure.replicas) from None
         except StoreUnavailable as failure:
             raise RevocationIncomplete(ended) from failure
 

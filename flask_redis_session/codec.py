@@ -19,7 +19,7 @@ key     payload                             value
 " u"    string: with hyphens                UUID
 " m"    string                              Markup
 " "     object that looks like a tag        that object, as a dict
-" v"    list or object                      the same, with tags in it; written only outermost
+" v"    list or object                      the same, with tags in it; only outermost
 ======  ==================================  ======================================================
 
 A text is tagged if its outermost value is a tag, and only then are tags looked for inside it:
@@ -103,7 +103,7 @@ def decode(text: bytes) -> Any:
         if type(tree) not in _BRANCHES:
             return tree
         if _is_tag(tree):
-            return _untagged(tree, MAX_DEPTH)
+            return _untagged(tree.get(" v", tree), MAX_DEPTH)
         if len(text) <= 2 * MAX_DEPTH or not _is_deep(tree):
             return tree
         problem = f"more than {MAX_DEPTH} levels deep"
@@ -265,12 +265,14 @@ def _untagged(node: Any, depth: int, *, literal: bool = False) -> Any:
     pairs: Iterable[tuple[Any, Any]]
     if type(node) is list:
         pairs = enumerate(node)
+    elif type(node) is not dict:
+        return node
     elif literal or not _is_tag(node):
         pairs = node.items()
     else:
         [(tag, payload)] = node.items()
         shape, read = _FROM_TAG[tag]
-        if not isinstance(payload, shape) or (tag == " " and not _is_tag(payload)):
+        if type(payload) is not shape or (tag == " " and not _is_tag(payload)):
             raise TypeError
         if tag in _NESTING:
             payload = _untagged(payload, depth, literal=tag == " ")
@@ -305,7 +307,7 @@ def _timedelta(payload: list[Any]) -> timedelta:
 
 _datetime, _date = datetime.fromisoformat, date.fromisoformat
 
-_FROM_TAG: dict[str, tuple[type | tuple[type, ...], Callable[[Any], Any]]] = {
+_FROM_TAG: dict[str, tuple[type, Callable[[Any], Any]]] = {
     " t": (list, tuple),
     " s": (list, set),
     " b": (str, lambda payload: base64.b64decode(payload, validate=True)),
@@ -319,6 +321,5 @@ _FROM_TAG: dict[str, tuple[type | tuple[type, ...], Callable[[Any], Any]]] = {
     " u": (str, UUID),
     " m": (str, Markup),
     " ": (dict, lambda payload: payload),
-    " v": ((list, dict), lambda payload: payload),
 }
-_NESTING = frozenset({" t", " s", " ", " v"})
+_NESTING = frozenset({" t", " s", " "})

@@ -37,6 +37,8 @@ from .errors import SettingError
 
 SETTING = "SESSION_REDIS_URL"
 
+_PREFIX = "flask-redis-session-"
+
 _CONFIG = (
     *("--port", "0"),
     *("--unixsocketperm", "700"),
@@ -79,14 +81,14 @@ class EmbeddedConnection(UnixDomainSocketConnection):
         if self.path:
             # Permission is denied where a process that had more rights started the server.
             with suppress(FileNotFoundError, ConnectionRefusedError, PermissionError):
-                return self._open()
+                return self._reach()
         try:
             self.path = start_or_join(self.directory)
         except SettingError as error:
             raise OSError(str(error)) from error
-        return self._open()
+        return self._reach()
 
-    def _open(self) -> socket.socket:
+    def _reach(self) -> socket.socket:
         opened: socket.socket = super()._connect()  # type: ignore[no-untyped-call]
         return opened
 
@@ -114,6 +116,7 @@ def start_or_join(directory: str | None, *, timeout: float = 10.0) -> str:
             if not _is_running(folder):
                 if started:
                     raise SettingError(SETTING, f"the server did not start: {_last_words(folder)}")
+                _forget(path)
                 _start(folder, binary, 0 if directory else os.getpgrp())
                 started = True
             elif time.monotonic() > deadline:
@@ -154,7 +157,7 @@ def prepare(directory: str | None) -> Path:
 
 
 def _folder_of_group() -> Path:
-    root = Path(_temporary()) / f"flask-redis-session-{os.geteuid()}"
+    root = Path(_temporary()) / f"{_PREFIX}{os.geteuid()}"
     with suppress(FileExistsError):
         root.mkdir(mode=0o700)
     # Anyone may have made it, where everyone may write.
@@ -203,8 +206,8 @@ def _temporary() -> str:
     return folder if len(os.fsencode(folder)) < 60 else "/tmp"  # noqa: S108
 
 
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def _open(path: Path, flags: int = 0) -> int:
+    return os.open(path, flags | os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 @contextmanager
@@ -258,7 +261,7 @@ def _answers(path: str) -> bool:
 
 
 def _start(folder: Path, binary: str, group: int) -> None:
-    path = f"{tempfile.mkdtemp(prefix='flask-redis-session-', dir=_temporary())}/s"
+    path = f"{tempfile.mkdtemp(prefix=_PREFIX, dir=_temporary())}/s"
     (folder / "socket").write_bytes(os.fsencode(path))
     python = sys.executable
     if "python" not in Path(python or "").name:
@@ -269,7 +272,7 @@ def _start(folder: Path, binary: str, group: int) -> None:
     command += [binary, *_CONFIG, "--unixsocket", path]
     read_end, write_end = os.pipe()
     try:
-        with open(folder / "server.log", "ab", opener=_private) as log:
+        with os.fdopen(_open(folder / "server.log", os.O_APPEND), "ab") as log:
             subprocess.run(  # noqa: S603
                 command,
                 stdin=read_end,
@@ -286,10 +289,17 @@ def _start(folder: Path, binary: str, group: int) -> None:
         _owned[folder] = write_end
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _forget(path: str) -> None:
+    """Remove the socket of a server that was killed along with its keeper."""
+    socket_folder = Path(path).parent
+    if socket_folder.name.startswith(_PREFIX):
+        with suppress(OSError):
+            Path(path).unlink()
+            socket_folder.rmdir()
 
 
 def _last_words(folder: Path) -> str:
-    lines = (folder / "server.log").read_text("utf-8", "replace").splitlines()
-    return lines[-1] if lines else f"see {folder / 'server.log'}"
+    log = folder / "server.log"
+    lines = log.read_text("utf-8", "replace").split("\n")
+    last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+    return f"{last.rpartition(' # ')[2]} (see {str(log)!r})"

@@ -8,7 +8,8 @@
     ├── UnreadableValue        (also a ValueError)
     └── StoreUnavailable       (also werkzeug's ServiceUnavailable: 503)
         ├── WrongType
-        └── RevocationIncomplete
+        ├── RevocationIncomplete
+        └── RevocationUnconfirmed
 """
 
 from __future__ import annotations
@@ -96,3 +97,20 @@ class RevocationIncomplete(StoreUnavailable):
             f"Redis failed after {ended} sessions had been ended; revoke again to end the rest."
         )
         self.ended = ended
+
+
+class RevocationUnconfirmed(StoreUnavailable):
+    """A revocation was carried out, but not by as many replicas as ``SESSION_REVOKE_WAIT`` asks.
+
+    Should the primary fail before they have it, the sessions may be alive on its successor.
+
+    :param ended: how many sessions were ended.
+    :param replicas: how many replicas confirmed it in time.
+    """
+
+    def __init__(self, ended: int, replicas: int) -> None:
+        super().__init__(
+            f"{ended} sessions were ended, but only {replicas} replicas confirmed it in time."
+        )
+        self.ended = ended
+        self.replicas = replicas

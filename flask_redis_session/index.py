@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
+from .errors import RevocationUnconfirmed
 from .record import (
     ADDRESS,
     AGENT,
@@ -39,15 +40,24 @@ class Index:
     :param absolute: seconds that no session outlives; ``None``: no limit.
     :param slack: seconds by which a session may outlive its last touch here, because the
         index is touched at most once per ``SESSION_TOUCH_INTERVAL``.
+    :param wait: how many replicas must have a revocation, and how long it waits for them in
+        milliseconds; ``None``: it does not.
     """
 
     def __init__(
-        self, server: Server, prefix: str, *, absolute: float | None, slack: float
+        self,
+        server: Server,
+        prefix: str,
+        *,
+        absolute: float | None,
+        slack: float,
+        wait: tuple[int, int] | None,
     ) -> None:
         self._server = server
         self._prefix = prefix
         self._absolute = absolute
         self._slack = slack
+        self._wait = wait
 
     def key(self, user: str) -> bytes:
         """Return the key of a user's sorted set.
@@ -157,16 +167,17 @@ class Index:
         :param only: only these, by sid.
         :param keep: not these, by sid.
         :raises StoreUnavailable: where Redis fails; what was yielded has been ended.
+        :raises RevocationUnconfirmed: where too few replicas have it in time.
         """
         if only is not None:
             page = self._scores(user, sorted(set(only) - set(keep)))
             ended, dead = self._end(user, page, before, created_before, keep)
-            if ended or dead:
-                self._server.call(self.remove(user, ended + dead))
             yield ended
+            self._conclude(user, ended + dead, bool(ended))
             return
         cursor = 0
         done: list[str] = []
+        any_ended = False
         while True:
             commands: list[Command] = [self._scan(user, cursor)]
             if done:
@@ -174,11 +185,23 @@ class Index:
             cursor, page = _page_of(self._server.in_order(commands)[-1])
             ended, dead = self._end(user, page, before, created_before, keep)
             done = ended + dead
+            any_ended = any_ended or bool(ended)
             yield ended
             if cursor == 0:
                 break
-        if done:
-            self._server.call(self.remove(user, done))
+        self._conclude(user, done, any_ended)
+
+    def _conclude(self, user: str, done: Sequence[str], any_ended: bool) -> None:
+        """Remove the last sessions from the index, and wait for replicas where that is asked."""
+        commands: list[Command] = [self.remove(user, done)] if done else []
+        if self._wait is not None and any_ended:
+            # On the same connection: WAIT is about the writes of its own connection.
+            commands.append(("WAIT", *self._wait))
+        if not commands:
+            return
+        reply = self._server.in_order(commands)[-1]
+        if self._wait is not None and any_ended and reply < self._wait[0]:
+            raise RevocationUnconfirmed(0, reply)
 
     def _end(
         self,

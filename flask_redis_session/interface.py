@@ -187,6 +187,7 @@ class RedisSessionInterface(SessionInterface):
         :raises ValueError: where a time is naive or a sid has not the form of one.
         :raises TypeError: where an argument is of another type.
         :raises RevocationIncomplete: where Redis fails on the way; to call it again ends the rest.
+        :raises RevocationUnconfirmed: where fewer replicas have it than ``SESSION_REVOKE_WAIT``.
         """
         sessions = self._any_sessions()
         pages = sessions.revoked(

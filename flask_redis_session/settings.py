@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "SESSION_MAX_PER_USER": None,
     "SESSION_DEVICE_INFO": True,
     "SESSION_LOAD": "auto",
+    "SESSION_REVOKE_WAIT": None,
 }
 
 # Names that resemble ours and are meant: Flask's own, Flask-Login's and Flask-Session's.
@@ -71,6 +72,7 @@ class Settings:
     :param max_per_user: ``SESSION_MAX_PER_USER``.
     :param device_info: ``SESSION_DEVICE_INFO``.
     :param load: ``SESSION_LOAD``.
+    :param revoke_wait: ``SESSION_REVOKE_WAIT``: replicas, milliseconds.
     """
 
     redis: Any
@@ -84,6 +86,7 @@ class Settings:
     max_per_user: int | None
     device_info: bool | DeviceInfo
     load: Literal["auto", "all"]
+    revoke_wait: tuple[int, int] | None
 
 
 def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) -> Settings:
@@ -108,6 +111,7 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
         max_per_user=_max_per_user(_get(config, "SESSION_MAX_PER_USER")),
         device_info=_device_info(_get(config, "SESSION_DEVICE_INFO")),
         load=_load(_get(config, "SESSION_LOAD")),
+        revoke_wait=_revoke_wait(_get(config, "SESSION_REVOKE_WAIT"), client, url),
     )
     _seconds(config, "PERMANENT_SESSION_LIFETIME")
     return settings
@@ -237,6 +241,24 @@ def _load(value: Any) -> Literal["auto", "all"]:
     if value in ("auto", "all"):
         return value  # type: ignore[no-any-return]
     raise SettingError("SESSION_LOAD", f'expects "auto" or "all", not {value!r}.')
+
+
+def _revoke_wait(value: Any, client: Any, url: str | None) -> tuple[int, int] | None:
+    name = "SESSION_REVOKE_WAIT"
+    if value is None:
+        return None
+    if (
+        not isinstance(value, (tuple, list))
+        or len(value) != 2
+        or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in value)
+    ):
+        problem = f"expects (replicas, milliseconds), both of 1 or more, not {value!r}."
+        raise SettingError(name, problem)
+    if hasattr(client, "get_node_from_key") or "+cluster://" in (url or ""):
+        problem = "does not work in a cluster, where a user's sessions have several primaries."
+        raise SettingError(name, problem)
+    replicas, milliseconds = value
+    return replicas, milliseconds
 
 
 def _type(value: object) -> str:
