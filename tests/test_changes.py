@@ -11,11 +11,13 @@ from webapp import Site, each, session
 
 @pytest.fixture
 def site(valkey):
+    """A site on Valkey."""
     return Site(valkey)
 
 
 @pytest.fixture
 def browser(site):
+    """A browser whose session holds values of many types."""
     browser = site.browser()
     browser.visit(
         lambda: session.update(

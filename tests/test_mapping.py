@@ -272,7 +272,7 @@ def test_keys_are_strings(valkey, key):
         return key in session, session.get(key), session.pop(key, 7)
 
     assert (False, None, 7) == site.browser().visit(view).value
-    assert set() == site.keys()
+    assert set() == site.names()
 
 
 def test_key_with_a_lone_surrogate(valkey):

@@ -171,7 +171,7 @@ class Site:
         """Return a session as Redis holds it."""
         return cast("dict[bytes, bytes]", self.redis.hgetall(self.key(sid)))
 
-    def keys(self) -> set[str]:
+    def names(self) -> set[str]:
         """Return the name of every key in Redis."""
         return {key.decode() for key in self.redis.keys("*")}
 
