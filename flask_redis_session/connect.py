@@ -108,7 +108,7 @@ class _RetryLost(Retry):
                 # the next command would take that reply, with another session in it, for its own.
                 if isinstance(error, self._supported_errors) or not isinstance(error, Exception):
                     fail(error, failures) if options.get("with_failure_count") else fail(error)
-                if type(error) not in self._lost or failures > self.get_retries():
+                if type(error) not in self._lost or failures > 1:
                     raise
 
 

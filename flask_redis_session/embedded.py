@@ -83,7 +83,7 @@ class EmbeddedConnection(UnixDomainSocketConnection):
             with suppress(FileNotFoundError, ConnectionRefusedError, PermissionError):
                 return self._reach()
         try:
-            self.path = start_or_join(self.directory)
+            self.path = start_or_join(self.directory, timeout=5.0)
         except SettingError as error:
             raise OSError(str(error)) from error
         return self._reach()
@@ -270,7 +270,9 @@ def _start(folder: Path, binary: str, group: int) -> None:
     # Isolated: beside the keeper lie modules that are named like some of the standard library.
     command = [python, "-I", "-S", str(Path(__file__).with_name("keeper.py")), path, str(group)]
     command += [binary, *_CONFIG, "--unixsocket", path]
-    read_end, write_end = os.pipe()
+    if folder in _owned:
+        os.close(_owned.pop(folder))
+    read_end, _owned[folder] = os.pipe()
     try:
         with os.fdopen(_open(folder / "server.log", os.O_APPEND), "ab") as log:
             subprocess.run(  # noqa: S603
@@ -284,9 +286,6 @@ def _start(folder: Path, binary: str, group: int) -> None:
             )
     finally:
         os.close(read_end)
-        if folder in _owned:
-            os.close(_owned[folder])
-        _owned[folder] = write_end
 
 
 def _forget(path: str) -> None:
