@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -200,8 +201,7 @@ class ApplicationSessions:
         others = [info.sid for info in self.store.index.sessions(user) if info.sid != keep]
         surplus = others[most - 1 :]
         if surplus:
-            for _ in self.revoked(user, only=surplus, reason="replaced"):
-                pass
+            deque(self.revoked(user, only=surplus, reason="replaced"), maxlen=0)
 
     def touch(self, token: Token, record: Record | None, idle: float) -> bool:
         """Touch a session where it is due; return whether its cookie may be sent again.

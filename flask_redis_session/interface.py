@@ -109,7 +109,6 @@ class RedisSessionInterface(SessionInterface):
             session,
             idle=self._idle(app, session),
             refreshes=app.config["SESSION_REFRESH_EACH_REQUEST"],
-            reflags=sessions.reflags(self._cookie_flags(app)),
         )
         try:
             cookie = save.run()
@@ -117,6 +116,9 @@ class RedisSessionInterface(SessionInterface):
             session._failure = failure
             _refuse(app, response, failure)
             return
+        if session._owes_cookie:
+            # Also where the first save of this request wrote it, and then something raised.
+            cookie = "fresh"
         if cookie != "leave":
             self._send_cookie(app, session, response, cookie)
 
@@ -138,15 +140,18 @@ class RedisSessionInterface(SessionInterface):
     def _send_cookie(
         self, app: Flask, session: RedisSession, response: Response, cookie: Cookie
     ) -> None:
-        name = self.get_cookie_name(app)
         # A browser replaces or deletes only the cookie with these same flags.
         flags = self._cookie_flags(app)
+        if not self._sessions(app).reflags(flags) and cookie == "same":
+            return
+        name = self.get_cookie_name(app)
         if cookie == "clear":
             if session._request is None or name in session._request.cookies:
                 response.delete_cookie(name, **flags)
         elif session._token is not None:
             expires = self.get_expiration_time(app, session)
             response.set_cookie(name, session._token.cookie(), expires=expires, **flags)
+            session._owes_cookie = False
         response.vary.add("Cookie")
         if cookie == "fresh":
             if not (app.debug or app.testing) and session._request is not None:

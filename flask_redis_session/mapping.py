@@ -214,6 +214,7 @@ class TrackedMapping(MutableMapping[str, Any]):
         self._fields = {name: stored for name, stored in kept.items() if name not in gone}
         self._fields.update(changes.sets)
         self._asked.update(changes.sets, gone)
+        self._mutable.update(key for key in self._assigned if not is_frozen(self._values[key]))
         self._assigned = {}
         self._deleted = set()
         self._wiped = False

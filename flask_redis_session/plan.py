@@ -52,6 +52,9 @@ class Plan:
         :param misses: how many more round trips it made than one.
         :param loaded: what it loaded where that was everything, and at once.
         """
+        if self.fields is None and not misses and loaded is not None and _size(loaded) <= WASTE:
+            # The usual case: a session that is too small for any of this.
+            return
         with self._lock:
             self._loads += 1
             self._misses += (misses - self._misses) * NEWEST

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("flask_redis_session")
 
 #: What the response does with the browser's cookie. *fresh*: it hands out a secret that is
-#: new; *refresh*: it hands out the same one again, for its expiry.
-Cookie = Literal["leave", "fresh", "refresh", "clear"]
+#: new; *refresh*: it hands out the same one again, for its expiry; *same*: there is no need to,
+#: though the session was modified; *leave*: it must not.
+Cookie = Literal["leave", "same", "fresh", "refresh", "clear"]
 
 
 @dataclass(slots=True)
@@ -32,7 +33,6 @@ class Save:
     :param session: the session to save.
     :param idle: the idle lifetime that the session is to have, in seconds.
     :param refreshes: whether a permanent session's cookie is sent again with every response.
-    :param reflags: whether a modified session's cookie is sent again, for its flags.
     """
 
     app: Flask
@@ -40,7 +40,6 @@ class Save:
     session: RedisSession
     idle: float
     refreshes: bool
-    reflags: bool
 
     def run(self) -> Cookie:
         """Save the session and return what becomes of the cookie.
@@ -126,7 +125,7 @@ class Save:
         if fresh is not None:
             self.sessions.touches.note(token, alive=False)
             return "fresh"
-        return "refresh" if session._permanent or token.permanent or self.reflags else "leave"
+        return "refresh" if session._permanent or token.permanent else "same"
 
     def _emptied(self, token: Token, committed: Committed) -> Cookie:
         self.session._end()

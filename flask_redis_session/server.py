@@ -122,6 +122,10 @@ class Server:
             replies: list[Any] = pipeline.execute(raise_on_error=False)
         except self._failures as error:
             raise self._judged(error, commands[0]) from error
+        for reply in replies:
+            if isinstance(reply, Exception):
+                # It would keep the request alive, by way of the frames that it went through.
+                reply.__traceback__ = None
         return replies
 
     def _checked(self, replies: list[Any], commands: Sequence[Command]) -> list[Any]:

@@ -103,6 +103,8 @@ class RedisSession(TrackedMapping, SessionMixin):
         self._forced = False
         self._rotates = False
         self._emptied = False
+        # Whether the browser is still to get the secret that opens the session now.
+        self._owes_cookie = False
         self._failure: StoreUnavailable | None = None
 
     @property
@@ -285,7 +287,7 @@ class RedisSession(TrackedMapping, SessionMixin):
         """Become a new and empty session: the stored one has been ended."""
         self.clear()
         self._token = self._record = None
-        self._wiped = self._rotates = self._forced = False
+        self._wiped = self._rotates = self._forced = self._owes_cookie = False
         self._emptied = True
 
     def _disown(self) -> None:
@@ -304,6 +306,8 @@ class RedisSession(TrackedMapping, SessionMixin):
         :param token: the cookie that opens it.
         :param record: what is stored.
         """
+        if self._token is None or token.secret != self._token.secret:
+            self._owes_cookie = True
         self._token = token
         self._record = record
         self._forced = self._rotates = False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 from .clock import Clock
-from .errors import WrongType
+from .errors import StoreUnavailable, WrongType
 from .index import Index
 from .record import (
     ADDRESS,
@@ -212,6 +213,14 @@ class Store:
         user = committed.user
         if user is None:
             return
+        # The commit stands, whatever becomes of this: a member too many is ignored, and a
+        # touch that is missing is made up for by the next.
+        with suppress(StoreUnavailable):
+            self._moved(sid, user, committed, binding, touched)
+
+    def _moved(
+        self, sid: str, user: str, committed: Committed, binding: Binding | None, touched: bool
+    ) -> None:
         if committed.what == "ended" or (binding is not None and binding.user != user):
             self._server.call(self.index.remove(user, [sid]))
         elif not touched and self._crosses_between(committed):
