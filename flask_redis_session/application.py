@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -193,15 +194,16 @@ class ApplicationSessions:
 
         :param user: the user's id, as text.
         :param keep: the sid that was signed in just now.
-        :raises StoreUnavailable: where Redis fails.
         """
         most = self.settings.max_per_user
         if most is None:
             return
-        others = [info.sid for info in self.store.index.sessions(user) if info.sid != keep]
-        surplus = others[most - 1 :]
-        if surplus:
-            deque(self.revoked(user, only=surplus, reason="replaced"), maxlen=0)
+        # The sign-in stands also where Redis fails now; the next one makes up for it.
+        with suppress(StoreUnavailable):
+            others = [info.sid for info in self.store.index.sessions(user) if info.sid != keep]
+            surplus = others[most - 1 :]
+            if surplus:
+                deque(self.revoked(user, only=surplus, reason="replaced"), maxlen=0)
 
     def touch(self, token: Token, record: Record | None, idle: float) -> bool:
         """Touch a session where it is due; return whether its cookie may be sent again.

@@ -189,6 +189,8 @@ class Store:
             committed = self._committed(self._server.in_order([script, touch])[0])
         else:
             committed = self._committed(self._server.call(script))
+        if committed.what not in ("saved", "ended"):
+            return committed
         if known is not None:
             # A reply to a commit that was sent twice tells what the first one made of it.
             committed = committed._replace(user=known.user)
@@ -213,18 +215,16 @@ class Store:
         user = committed.user
         if user is None:
             return
+        if committed.what == "ended" or (binding is not None and binding.user != user):
+            command = self.index.remove(user, [sid])
+        elif not touched and self._crosses_between(committed):
+            command = self.index.touch(user, sid, committed.idle or 0.0)
+        else:
+            return
         # The commit stands, whatever becomes of this: a member too many is ignored, and a
         # touch that is missing is made up for by the next.
         with suppress(StoreUnavailable):
-            self._moved(sid, user, committed, binding, touched)
-
-    def _moved(
-        self, sid: str, user: str, committed: Committed, binding: Binding | None, touched: bool
-    ) -> None:
-        if committed.what == "ended" or (binding is not None and binding.user != user):
-            self._server.call(self.index.remove(user, [sid]))
-        elif not touched and self._crosses_between(committed):
-            self._server.call(self.index.touch(user, sid, committed.idle or 0.0))
+            self._server.call(command)
 
     def _script(
         self,
