@@ -113,7 +113,8 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
         load=_load(_get(config, "SESSION_LOAD")),
         revoke_wait=_revoke_wait(_get(config, "SESSION_REVOKE_WAIT"), client, url),
     )
-    _seconds(config, "PERMANENT_SESSION_LIFETIME")
+    if "PERMANENT_SESSION_LIFETIME" in config:
+        _seconds(config, "PERMANENT_SESSION_LIFETIME")
     return settings
 
 
