@@ -46,8 +46,10 @@ def test_weak_cookie(valkey: Server, caplog: pytest.LogCaptureFixture) -> None:
 
     assert [
         "The session cookie 'session': without Secure it goes over plain HTTP",
-        "The session cookie 'session': without SameSite other sites' forms send it "
-        "in some browsers",
+        (
+            "The session cookie 'session': without SameSite other sites' forms send it "
+            "in some browsers"
+        ),
     ] == advice(caplog, app, "http://example.com")
 
 
@@ -96,6 +98,8 @@ def test_host_prefix_refused(valkey: Server, caplog: pytest.LogCaptureFixture) -
     )
 
     assert [
-        "The session cookie '__Host-session': browsers refuse __Host- with a domain or "
-        "with a path other than /"
+        (
+            "The session cookie '__Host-session': browsers refuse __Host- with a domain or "
+            "with a path other than /"
+        )
     ] == advice(caplog, app, "https://example.com")
