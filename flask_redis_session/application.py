@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -43,8 +43,9 @@ class ApplicationSessions:
         self._app: Callable[[], Flask | None] = _nobody if app is None else ref(app)
         self.user_keys = settings.user_keys
         self.absolute = settings.absolute
+        self.server = Server(self._client)
         self.store = Store(
-            Server(self._client),
+            self.server,
             settings.prefix,
             absolute=settings.absolute,
             touch_interval=settings.touch_interval,
@@ -181,13 +182,22 @@ class ApplicationSessions:
                 user, before=before, created_before=created_before, only=only, keep=keep
             ):
                 ended += len(page)
-                for sid in page if session_ended.receivers else ():
-                    session_ended.send(self._app(), sid=sid, user_id=user, reason=reason)
+                self.announce(user, page, reason)
                 yield page
         except RevocationUnconfirmed as failure:
             raise RevocationUnconfirmed(ended, failure.replicas) from None
         except StoreUnavailable as failure:
             raise RevocationIncomplete(ended) from failure
+
+    def announce(self, user: str | None, sids: Iterable[str], reason: str) -> None:
+        """Send the signal that these sessions ended.
+
+        :param user: whose they were, as text.
+        :param sids: the sessions.
+        :param reason: why, as :data:`~.signals.session_ended` lists.
+        """
+        for sid in sids if session_ended.receivers else ():
+            session_ended.send(self._app(), sid=sid, user_id=user, reason=reason)
 
     def end_surplus(self, user: str, *, keep: str) -> None:
         """End a user's sessions beyond ``SESSION_MAX_PER_USER``.

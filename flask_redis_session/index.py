@@ -105,18 +105,31 @@ class Index:
         :param offset: how many of the newest to leave out.
         :raises StoreUnavailable: where Redis fails.
         """
-        infos: list[SessionInfo] = []
-        while limit is None or len(infos) < limit:
-            wanted = None if limit is None else limit - len(infos)
+        pages = self.pages(user, limit=limit, offset=offset)
+        return [info for page in pages for info in page]
+
+    def pages(
+        self, user: str, *, limit: int | None = None, offset: int = 0
+    ) -> Iterator[list[SessionInfo]]:
+        """Yield a user's live sessions, last seen first, so many at a time that none waits long.
+
+        A session that is seen between two pages may be in both.
+
+        :param user: the user's id, as text.
+        :param limit: how many to yield at most; ``None``: all.
+        :param offset: how many of the newest to leave out.
+        :raises StoreUnavailable: where Redis fails.
+        """
+        left = limit
+        while left is None or left > 0:
+            wanted = LISTED if left is None else min(left, LISTED)
             sids = self._newest(user, offset, wanted)
-            for first in range(0, len(sids), LISTED):
-                described, dead = self._described(user, sids[first : first + LISTED])
-                infos += described
-                offset -= dead
-            if wanted is None or len(sids) < wanted:
+            infos, dead = self._described(user, sids)
+            yield infos
+            if len(sids) < wanted:
                 break
-            offset += len(sids)
-        return infos
+            offset += len(sids) - dead
+            left = None if left is None else left - len(infos)
 
     def _described(self, user: str, sids: Sequence[str]) -> tuple[list[SessionInfo], int]:
         """Describe a user's live sessions; remove the dead ones, and return how many."""
@@ -220,9 +233,8 @@ class Index:
         found = list(zip(sids, replies, strict=True))
         return [sid for sid, was in found if was == 1], [sid for sid, was in found if was == 0]
 
-    def _newest(self, user: str, offset: int, count: int | None) -> list[str]:
-        last = -1 if count is None else offset + count - 1
-        reply = self._server.call((ZREVRANGE, self.key(user), offset, last))
+    def _newest(self, user: str, offset: int, count: int) -> list[str]:
+        reply = self._server.call((ZREVRANGE, self.key(user), offset, offset + count - 1))
         return [sid.decode("ascii", "replace") for sid in reply]
 
     def _scan(self, user: str, cursor: int) -> Command:

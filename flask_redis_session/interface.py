@@ -219,6 +219,16 @@ class RedisSessionInterface(SessionInterface):
         return self._latest
 
 
+def sessions_of(app: Flask) -> ApplicationSessions | None:
+    """Return the sessions of an application, or ``None`` where they are not these.
+
+    :param app: the application.
+    :raises SettingError: where this reads its settings, and one is ill-typed.
+    """
+    interface = app.session_interface
+    return interface._sessions(app) if isinstance(interface, RedisSessionInterface) else None
+
+
 def _refuse(app: Flask, response: Response, failure: StoreUnavailable) -> None:
     """Turn a response into a 503, by way of the application's own handler if it has one."""
     try:

@@ -6,6 +6,7 @@ import importlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any
@@ -113,6 +114,19 @@ class Server:
             for i, reply in zip(lost[1:], again, strict=True):
                 replies[i] = reply
         return self._checked(replies, commands)
+
+    def nodes(self) -> list[Server]:
+        """Return the way to each server that holds keys: each primary of a cluster, or this one.
+
+        It is for what has no key, such as SCAN: nothing sent there follows a key that moves.
+
+        :raises StoreUnavailable: where Redis fails.
+        """
+        client = self._client or self._open()
+        if not self.is_cluster:
+            return [self]
+        connection = getattr(client, f"get_{_library_of(client)}_connection")
+        return [Server(partial(connection, node)) for node in client.get_primaries()]
 
     def _pipelined(self, client: Any, commands: Sequence[Command]) -> list[Any]:
         pipeline = client.pipeline(transaction=False)
