@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import flask
@@ -132,7 +133,7 @@ class Site:
 
     :param server: where its sessions are.
     :param redis: the client that the sessions use; ``None``: redis-py's.
-    :param config: settings of the application.
+    :param config: settings of the application; a URL among them takes the client's place.
     """
 
     def __init__(
@@ -140,11 +141,16 @@ class Site:
     ) -> None:
         self.server = server
         #: For a look at what is stored.
-        self.redis: Any = server.client()
+        self.redis: Any = client_of(server)
         #: What the sessions use.
-        self.client: Any = server.client() if redis is None else redis
-        self.interface = RedisSessionInterface(redis=self.client, prefix=prefix)
-        self.app = make_app(self.interface, **config)
+        self.client: Any = client_of(server) if redis is None else redis
+        if "SESSION_REDIS_URL" in config:
+            self.interface = RedisSessionInterface(prefix=prefix)
+            self.app = make_app(**config)
+            self.interface.init_app(self.app)
+        else:
+            self.interface = RedisSessionInterface(redis=self.client, prefix=prefix)
+            self.app = make_app(self.interface, **config)
 
     def browser(self) -> Browser:
         """Return a browser that has never been here."""
@@ -187,10 +193,32 @@ class Site:
         if user_id is not None:
             self.redis.zincrby(f"session:user:{user_id}", -seconds, sid)
 
+    def later(self, seconds: float) -> None:
+        """Let so much time pass, as far as what is stored can tell."""
+        for name in self.names():
+            if self.redis.type(name) == b"zset":
+                for member in self.redis.zrange(name, 0, -1):
+                    self.redis.zincrby(name, -seconds, member)
+            else:
+                for field, value in self.redis.hgetall(name).items():
+                    if field in (b"@born", b"@seen") or (b"@secret:" in field and value != b"0"):
+                        self.redis.hincrbyfloat(name, field, -seconds)
+            self.redis.pexpire(name, max(0, self.redis.pttl(name) - int(seconds * 1000)))
+
+    def close(self) -> None:
+        """Close the client that these sessions made from a URL."""
+        self.interface._any_sessions().store._server._client.close()
+
     def expire(self, *sids: str) -> None:
         """Let the hashes of these sessions expire."""
         for sid in sids:
             assert self.redis.pexpire(self.key(sid), 0)
+
+
+@cache
+def client_of(server: Server) -> Any:
+    """Return the client that all sites on this server share, with its connection open."""
+    return server.client()
 
 
 def make_app(interface: RedisSessionInterface | None = None, **config: Any) -> flask.Flask:
@@ -206,7 +234,7 @@ def make_app(interface: RedisSessionInterface | None = None, **config: Any) -> f
         environ = flask.request.environ
         value = environ[_VIEW]()
         environ[_VALUES].append(value)
-        return value if isinstance(value, app.response_class) else "served"
+        return value if isinstance(value, flask.Response) else "served"
 
     return app
 

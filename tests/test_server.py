@@ -1,0 +1,141 @@
+"""The way to Redis: EVALSHA, with EVAL where the server has lost the script."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from flask_redis_session import StoreUnavailable, WrongType
+from flask_redis_session.server import Server
+from webapp import Site, client_of, session
+
+
+@pytest.fixture
+def site(server):
+    """A site that has its scripts in the server."""
+    site = Site(server)
+    site.browsers("warm", 2)[0].visit(lambda: session.clear_user_sessions())
+    return site
+
+
+@pytest.fixture
+def browser(site):
+    """A browser that is signed in."""
+    browser = site.browser()
+    browser.sign_in(23, a=1, b=2, cart=[1])
+    return browser
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda: session.update(a=5),
+        lambda: session.update(user_id=42),
+        lambda: session.pop("user_id"),
+        lambda: session.clear(),
+        lambda: session.clear_user_sessions(),
+    ],
+    ids=["set", "sign in", "sign out", "clear", "end all"],
+)
+def test_lost(site, browser, view):
+    """A request that finds the scripts lost brings them along and is served like any other."""
+    twin = site.browser()
+    twin.sign_in(24, a=1, b=2, cart=[1])
+    twin.visit(view)
+    expected = twin.read()
+    site.redis.script_flush()
+
+    with site.server.cost() as cost:
+        browser.visit(view)
+
+    assert "eval" in cost.names
+    assert expected in (browser.read(), {**browser.read(), "user_id": 24})
+
+
+def test_recovers(site, browser):
+    """The next request uses EVALSHA again."""
+    site.redis.script_flush()
+
+    browser.set(a=5)
+    with site.server.cost() as cost:
+        browser.set(a=6)
+
+    assert ["evalsha"] == cost.names
+    assert {"user_id": 23, "a": 6, "b": 2, "cart": [1]} == browser.read()
+
+
+def test_many(site):
+    """Many sessions are ended though the scripts are lost."""
+    site.browsers(23, 50)
+    site.redis.script_flush()
+
+    with site.server.cost() as cost:
+        assert 50 == site.interface.revoke_sessions(23)
+
+    assert 1 == cost.names.count("eval")
+
+
+def test_no_script_exists(browser):
+    """No round trip asks whether the server has a script."""
+    with browser.site.server.cost() as cost:
+        browser.set(a=5)
+
+    assert not [name for name in cost.commands if name.startswith("script")]
+
+
+def test_served_without_scripts(server):
+    """A server that has never seen the scripts is served from the first request on."""
+    browser = Site(server).browser()
+
+    browser.sign_in(23)
+    browser.set(a=1)
+
+    assert {"user_id": 23, "a": 1} == browser.read()
+
+
+@pytest.mark.parametrize("decode_responses", [False, True])
+def test_bytes(server, decode_responses):
+    """Replies are bytes, whatever the client makes of them otherwise."""
+    client = server.client(decode_responses=decode_responses)
+    way = Server(lambda: client)
+    way.call(("HSET", b"h", "a", b"\xff"))
+
+    assert {b"a": b"\xff"} == way.call(("HGETALL", b"h"))
+    assert [[b"\xff"], b"h"] == way.together([("HMGET", b"h", "a"), ("ECHO", b"h")])
+    assert [[b"\xff"], b"h"] == way.in_order([("HMGET", b"h", "a"), ("ECHO", b"h")])
+    client.close()
+
+
+def test_nothing_to_send(server):
+    """To send nothing asks nobody."""
+    with server.cost() as cost:
+        assert [] == Server(lambda: client_of(server)).together([])
+
+    assert 0 == cost.calls
+
+
+@pytest.mark.parametrize("send", ["call", "in_order", "together"])
+def test_wrong_type(server, send, caplog):
+    """A key of another type is named, in the error and in the log."""
+    way = Server(lambda: client_of(server))
+    way.call(("SET", b"x", "1"))
+    command = ("HGETALL", b"x")
+
+    with caplog.at_level(logging.ERROR), pytest.raises(WrongType) as caught:
+        way.call(command) if send == "call" else getattr(way, send)([command, ("PING",)])
+
+    assert "x" == caught.value.key
+    assert "'x'" in caplog.text
+
+
+@pytest.mark.parametrize("send", ["call", "in_order", "together"])
+def test_refusal(server, send):
+    """Any other refusal is a store that is not available, with the client's error as its cause."""
+    way = Server(lambda: client_of(server))
+    command = ("NOSUCHCOMMAND", b"x")
+
+    with pytest.raises(StoreUnavailable) as caught:
+        way.call(command) if send == "call" else getattr(way, send)([command, ("PING",)])
+
+    assert "unknown command" in str(caught.value.__cause__).lower()

@@ -1,0 +1,148 @@
+"""The session hash, below any web framework."""
+
+from __future__ import annotations
+
+import pytest
+
+from flask_redis_session.record import Binding, Changes
+from flask_redis_session.server import Server
+from flask_redis_session.store import Lifetime, Store
+from flask_redis_session.token import digest, new_token
+from webapp import client_of
+
+DAY = Lifetime(86400)
+
+
+@pytest.fixture
+def redis(server):
+    """A client for a look at what is stored."""
+    return client_of(server)
+
+
+@pytest.fixture
+def store(redis):
+    """A store without an absolute lifetime."""
+    return make_store(redis)
+
+
+@pytest.fixture
+def token(store):
+    """The cookie of a stored session with one key."""
+    token = new_token(permanent=False)
+    store.create(token, Changes({b"a": b"1"}), DAY, Binding(None))
+    return token
+
+
+def make_store(redis, *, absolute=None, touch_interval=60):
+    """Make a store with these settings."""
+    return Store(Server(lambda: redis), "s:", absolute=absolute, touch_interval=touch_interval)
+
+
+def users(redis, token):
+    """Return the fields of the user's."""
+    held = redis.hgetall(f"s:{token.sid}")
+    return {name: value for name, value in held.items() if name[:1] != b"@" or name[:2] == b"@@"}
+
+
+def ours(redis, token):
+    """Return our own fields."""
+    return {
+        name: value
+        for name, value in redis.hgetall(f"s:{token.sid}").items()
+        if name[:1] == b"@" and name[:2] != b"@@"
+    }
+
+
+class TestCreate:
+    def test_fields(self, store, redis):
+        """A new hash holds its times, the digest of its secret, and the keys; and it expires."""
+        token = new_token(permanent=False)
+
+        committed = store.create(token, Changes({b"a": b"1"}), Lifetime(100.5, True), Binding(None))
+
+        assert "saved" == committed.what
+        assert {b"a": b"1"} == users(redis, token)
+        assert {b"@born", b"@seen", b"@idle", b"@secret:" + digest(token.secret).encode()} == set(
+            ours(redis, token)
+        )
+        assert b"100.5" == ours(redis, token)[b"@idle"]
+        assert b"0" == ours(redis, token)[b"@secret:" + digest(token.secret).encode()]
+        assert ours(redis, token)[b"@born"] == ours(redis, token)[b"@seen"]
+        assert 99_000 < redis.pttl(f"s:{token.sid}") <= 100_500
+
+    def test_user(self, store, redis):
+        """A hash that is somebody's says whose, and from where they signed in."""
+        token = new_token(permanent=False)
+
+        store.create(token, Changes(), DAY, Binding("23", "Firefox", "::1"))
+
+        assert [b"23", b"Firefox", b"::1"] == redis.hmget(
+            f"s:{token.sid}", "@user", "@agent", "@ip"
+        )
+        assert [token.sid.encode()] == redis.zrange("s:user:23", 0, -1)
+
+    def test_in_one_step(self, server, store, token):
+        """Hash and expiry come into being together: there is no hash without an expiry."""
+        with server.cost() as cost:
+            store.create(new_token(permanent=False), Changes({b"a": b"1"}), DAY, Binding(None))
+
+        assert ["evalsha"] == cost.names
+        assert {"hset", "pexpireat"} <= {sent.name for sent in cost.scripted}
+
+    def test_taken(self, store, redis, token):
+        """A session that exists is never taken over by a new one of the same name."""
+        before = redis.hgetall(f"s:{token.sid}")
+
+        committed = store.create(token.rotated(), Changes({b"b": b"2"}), DAY, Binding(None))
+
+        assert "unknown" == committed.what
+        assert before == redis.hgetall(f"s:{token.sid}")
+
+
+class TestLoad:
+    def test_all(self, store, token):
+        """A load brings the hash as it is."""
+        record = store.load(token)
+
+        assert "live" == record.standing
+        assert b"1" == record.fields[b"a"]
+        assert None is not record.born
+
+    def test_some(self, store, token):
+        """A load of some fields brings those, and what tells whether the cookie opens them."""
+        store.commit(token, Changes({b"b": b"2"}), DAY)
+
+        record = store.load(token, [b"b", b"c"])
+
+        assert "live" == record.standing
+        assert b"2" == record.fields[b"b"]
+        assert {b"a", b"c"}.isdisjoint(record.fields)
+        assert None is not record.seen
+
+    @pytest.mark.parametrize("fields", [None, [b"a"]])
+    def test_nothing_without_the_secret(self, store, token, fields):
+        """Without the secret nothing is loaded, not even the times."""
+        record = store.load(token.rotated(), fields)
+
+        assert "unknown" == record.standing
+        assert {} == record.fields
+
+    @pytest.mark.parametrize("fields", [None, [b"a"]])
+    def test_gone(self, store, fields):
+        """What is not there is gone."""
+        assert "gone" == store.load(new_token(permanent=False), fields).standing
+
+    @pytest.mark.parametrize("fields", [None, [b"a"]])
+    def test_another_type(self, store, redis, fields):
+        """A key of another type is no session."""
+        token = new_token(permanent=False)
+        redis.set(f"s:{token.sid}", "x")
+
+        assert "gone" == store.load(token, fields).standing
+
+    def test_absolute(self, redis, token):
+        """What has outlived its absolute lifetime is gone."""
+        redis.hincrbyfloat(f"s:{token.sid}", "@born", -100)
+
+        assert "live" == make_store(redis, absolute=101).load(token).standing
+        assert "gone" == make_store(redis, absolute=100).load(token).standing
