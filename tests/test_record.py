@@ -65,13 +65,13 @@ def test_fields_that_are_no_keys(field):
     [
         (1764000000.123, b"1764000000.123"),
         (0.0, b"0"),
-        (-1.0, b"-1"),
         *[(None, value) for value in (None, b"", b"x", b"\xff", b"nan", b"inf", b"-inf", b"1e999")],
-        *[(None, value) for value in (b"0x10", b"1 2", b"9" * 400)],
+        *[(None, value) for value in (b"0x10", b"1 2", b" 1", b"1\n", b"-1", b"+1", b"1e3")],
+        *[(None, value) for value in (b"1.", b".5", b"1.2.3", b"9" * 400, b"1_0", "١".encode())],
     ],
 )
 def test_number(expected, value):
-    """A number is read; one that is damaged or not finite reads as absent."""
+    """A number is read; one that is damaged, signed or not finite reads as absent."""
     assert expected == number(value)
 
 

@@ -104,6 +104,7 @@ class TestAttributes:
         """To assign True saves what nothing else shows; to assign False drops the changes."""
         browser = site.browser()
         browser.set(a=1)
+        site.age(browser.sid, 10)
         seen = site.hash(browser.sid)[b"@seen"]
 
         browser.visit(lambda: setattr(session, "modified", True))

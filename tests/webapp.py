@@ -131,17 +131,17 @@ class Browser:
 class Site:
     """An application with these sessions, on a server of the tests.
 
-    :param server: where its sessions are.
+    :param server: where its sessions are; ``None``: at a client that no server answers.
     :param redis: the client that the sessions use; ``None``: redis-py's.
     :param config: settings of the application; a URL among them takes the client's place.
     """
 
     def __init__(
-        self, server: Server, *, redis: Any = None, prefix: str | None = None, **config: Any
+        self, server: Any, *, redis: Any = None, prefix: str | None = None, **config: Any
     ) -> None:
         self.server = server
         #: For a look at what is stored.
-        self.redis: Any = client_of(server)
+        self.redis: Any = client_of(server) if server is not None else None
         #: What the sessions use.
         self.client: Any = client_of(server) if redis is None else redis
         if "SESSION_REDIS_URL" in config:

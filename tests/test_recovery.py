@@ -1,0 +1,265 @@
+"""When Redis fails: revocations, the way back, and how long it is waited for (guarantee 10)."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from contextlib import contextmanager
+
+import pytest
+import redis
+import valkey
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from flask_redis_session import RevocationIncomplete, StoreUnavailable
+from flask_redis_session.signals import session_created, session_ended
+from servers import HOST, Server
+from webapp import Site, each, session
+
+FAILURES = {"killed": Server.kill, "hanging": Server.pause}
+
+
+@pytest.fixture(scope="module")
+def _fragile():
+    with Server("valkey9") as server:
+        yield server
+
+
+@pytest.fixture
+def fragile(_fragile):
+    """A server that a test may stop and pause."""
+    _fragile.revive()
+    _fragile.flush()
+    return _fragile
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def client(request, fragile):
+    """A client of either library that does not wait for long."""
+    if request.param == "redis":
+        with fragile.client(socket_timeout=0.1, socket_connect_timeout=0.1) as client:
+            yield client
+    else:
+        options = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
+        with valkey.Valkey(host=HOST, port=fragile.port, **options) as client:
+            yield client
+
+
+@pytest.fixture
+def site(fragile, client):
+    """A site on that server."""
+    return Site(fragile, redis=client)
+
+
+@pytest.fixture
+def browser(site):
+    """A browser that is signed in."""
+    browser = site.browser()
+    browser.sign_in(23, a=1)
+    return browser
+
+
+@pytest.fixture(params=FAILURES.values(), ids=FAILURES)
+def fail(request, fragile):
+    """What lets the server fail, in each of several ways."""
+    return lambda: request.param(fragile)
+
+
+class TestRevocation:
+    """A revocation that fails says so."""
+
+    def test_raises(self, site, browser, fail):
+        """Nobody is told that sessions were ended when they were not."""
+        fail()
+
+        with pytest.raises(RevocationIncomplete) as caught:
+            site.interface.revoke_sessions(23)
+        with pytest.raises(StoreUnavailable):
+            site.interface.list_sessions(23)
+
+        assert 0 == caught.value.ended
+        assert 503 == caught.value.code
+        assert None is not caught.value.__cause__
+
+    def test_on_the_way(self, fragile, site):
+        """It tells how many were ended until then, and a second call ends the rest."""
+        now = site.redis.time()[0]
+        names = [f"{at:022}" for at in range(5000)]
+        pipeline = site.redis.pipeline(transaction=False)
+        for name in names:
+            pipeline.hset(site.key(name), mapping={"@born": now, "@seen": now, "@user": 23})
+        pipeline.zadd("session:user:23", dict.fromkeys(names, now))
+        pipeline.execute()
+
+        def fail(_, **__):
+            fragile.pause()
+
+        with session_ended.connected_to(fail), pytest.raises(RevocationIncomplete) as caught:
+            site.interface.revoke_sessions(23)
+        fragile.resume()
+        ended = caught.value.ended
+
+        assert 0 < ended < 5000
+        assert 5000 - ended == site.interface.revoke_sessions(23)
+        assert set() == site.names()
+
+    def test_in_a_view(self, site, browser, fail):
+        """In a view it is a 503, and the current session is not taken to have ended."""
+        answer = browser.visit(
+            each(lambda: session["a"], fail, lambda: session.clear_user_sessions()), status=503
+        )
+
+        assert [] == answer.cookies
+
+
+class TestRecovery:
+    @pytest.mark.parametrize(
+        ("fail", "mend"),
+        [(Server.pause, Server.resume), (Server.kill, Server.start)],
+        ids=["hanging", "killed"],
+    )
+    def test_without_a_restart(self, fragile, site, browser, fail, mend):
+        """Once Redis answers again, so does the application."""
+        fail(fragile)
+        browser.visit(lambda: session["a"], status=503)
+        mend(fragile)
+
+        other = site.browser()
+        other.set(b=1)
+
+        assert {"b": 1} == other.read()
+        if mend is Server.resume:
+            assert {"user_id": 23, "a": 1} == browser.read()
+
+    def test_logged_once(self, fragile, browser, caplog):
+        """An outage is logged once where it begins and once where it ends, each time anew."""
+        caplog.set_level(logging.WARNING, "flask_redis_session")
+
+        def levels():
+            return [record.levelname for record in caplog.records if "Redis" in record.message]
+
+        for outage in (1, 2):
+            fragile.pause()
+            for view in (lambda: session["a"], lambda: session.update(a=2)):
+                browser.visit(view, status=503)
+            browser.visit()
+            fragile.resume()
+            for _ in range(3):
+                browser.read()
+
+            assert ["ERROR", "WARNING"] * outage == levels()
+
+    def test_log_names_no_secret(self, browser, fragile, caplog):
+        """What is logged of an outage holds nothing of the session."""
+        fragile.pause()
+
+        browser.visit(lambda: session.update(a="private"), status=503)
+
+        assert browser.secret not in caplog.text
+        assert "private" not in caplog.text
+
+    def test_refused_from_the_start(self):
+        """An application starts without Redis, and works once it is there."""
+        server = Server("valkey9")
+        try:
+            with server.client() as client:
+                site = Site(server, redis=client)
+                site.browser().visit(lambda: session.update(a=1), status=503)
+
+                server.start()
+                browser = site.browser()
+                browser.set(a=1)
+
+                assert {"a": 1} == browser.read()
+        finally:
+            server.close()
+
+    def test_by_url(self, fragile):
+        """The client that a URL makes gives up in time, and comes back."""
+        site = Site(fragile, SESSION_REDIS_URL=fragile.url)
+        browser = site.browser()
+        browser.set(a=1)
+        fragile.pause()
+
+        browser.visit(lambda: session["a"], status=503)
+        fragile.resume()
+
+        assert {"a": 1} == browser.read()
+
+        site.close()
+
+    def test_after_the_save(self, fragile, client):
+        """What fails after a session was stored does not keep its cookie from the browser."""
+        site = Site(fragile, redis=client, SESSION_MAX_PER_USER=1)
+        site.browsers(23, 2)
+        browser = site.browser()
+
+        def fail(_, **__):
+            fragile.pause()
+
+        with session_created.connected_to(fail, site.app):
+            browser.visit(lambda: session.update(user_id=23))
+        fragile.resume()
+
+        assert {"user_id": 23} == browser.read()
+
+
+@contextmanager
+def deaf():
+    """A server that takes connections and never says a word; it knows how many there were."""
+    met = []
+    with socket.create_server((HOST, 0)) as listener:
+
+        def listen():
+            try:
+                while True:
+                    met.append(listener.accept()[0])
+            except OSError:
+                pass
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        yield listener.getsockname()[1], met
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in met:
+        connection.close()
+
+
+class TestWaits:
+    """A server that hangs is waited for once per request, and that only by those that need it."""
+
+    COOKIE = "A" * 22 + "." + "b" * 43
+
+    @pytest.fixture
+    def deaf(self):
+        """A site on a server that never answers, and the connections that it has met."""
+        with deaf() as (port, met):
+            options = {"socket_timeout": 0.05, "retry": Retry(NoBackoff(), 0)}
+            with redis.Redis(HOST, port, **options) as client:
+                yield Site(None, redis=client), met
+
+    def test_once_per_request(self, deaf):
+        """A view that asks again and again waits once, and so does the save after it."""
+        site, met = deaf
+
+        def view():
+            for _ in range(5):
+                with pytest.raises(StoreUnavailable):
+                    session["a"]
+            session["a"] = 1
+
+        site.send(f"session={self.COOKIE}", view, status=503)
+
+        assert 1 == len(met)
+
+    def test_permanent_untouched(self, deaf):
+        """Requests that do without a permanent session wait once among several."""
+        site, met = deaf
+
+        for number in range(5):
+            site.send(f"session={'B' * 21}{number}.{'b' * 43}.p")
+
+        assert 1 == len(met)
