@@ -33,7 +33,7 @@ import base64
 import dataclasses
 import re
 from collections.abc import Callable, Collection, Iterable
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from gc import get_referents
@@ -305,7 +305,17 @@ def _timedelta(payload: list[Any]) -> timedelta:
     return timedelta(*payload)
 
 
-_datetime, _date = datetime.fromisoformat, date.fromisoformat
+_from_iso = datetime.fromisoformat
+
+
+def _datetime(payload: str) -> datetime:
+    value = _from_iso(payload)
+    # Python reads an offset of less than a second as none.
+    if value.tzinfo is timezone.utc and payload[-16:-6] in {"+00:00:00.", "-00:00:00."}:
+        offset = timedelta(microseconds=int(payload[-16] + payload[-6:]))
+        return value.replace(tzinfo=timezone(offset))
+    return value
+
 
 _FROM_TAG: dict[str, tuple[type, Callable[[Any], Any]]] = {
     " t": (list, tuple),
@@ -316,7 +326,7 @@ _FROM_TAG: dict[str, tuple[type, Callable[[Any], Any]]] = {
     " n": (str, _decimal),
     " dt": (str, _datetime),
     " df": (str, lambda payload: _datetime(payload).replace(fold=1)),
-    " d": (str, _date),
+    " d": (str, date.fromisoformat),
     " td": (list, _timedelta),
     " u": (str, UUID),
     " m": (str, Markup),
