@@ -189,8 +189,10 @@ def _sweep(root: Path) -> None:
             over = True
         except OSError:
             pass
-        if over and not _is_running(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+        # Another process may be about to remove it too.
+        with suppress(OSError):
+            if over and not _is_running(folder):
+                shutil.rmtree(folder)
 
 
 def _began(process: int) -> str | None:
