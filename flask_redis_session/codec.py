@@ -55,8 +55,8 @@ _BRANCHES = frozenset({list, dict})
 _JSON = _SCALARS | _BRANCHES
 _FROZEN = _SCALARS | {bytes, datetime, date, timedelta, UUID, Decimal, Markup}
 
-# Without these, orjson gives such values a form of its own, from which they would not come back.
-# It does so with tuple, UUID, Enum, Fragment and NaN too, and has no option against that.
+# What orjson has a form of its own for would not come back. With these options it stops at most
+# of it, which is soonest; for tuple, UUID, Enum, Fragment and NaN it has none: see `_is_plain`.
 _PASS_THROUGH = (
     orjson.OPT_PASSTHROUGH_DATETIME
     | orjson.OPT_PASSTHROUGH_DATACLASS
