@@ -218,6 +218,28 @@ class TestRefused:
         for view in (lambda: session["a"], lambda: session.update(a=2)):
             assert [] == browser.visit(view, status=503).cookies
 
+    @pytest.mark.xfail(strict=True, reason="of several headers of one name the last alone is kept")
+    def test_cookies_of_the_handler(self, site, fail):
+        """What the handler sets arrives, and so does what the view had set."""
+
+        @site.app.errorhandler(503)
+        def handle(error):
+            response = flask.make_response("back soon", 503)
+            response.set_cookie("one", "1")
+            response.set_cookie("two", "2")
+            return response
+
+        def view():
+            fail()
+            session["a"] = 2
+            response = flask.make_response("served")
+            response.set_cookie("theme", "dark")
+            return response
+
+        answer = site.browser().visit(view, status=503)
+
+        assert ["one", "theme", "two"] == sorted(cookie.name for cookie in answer.cookies)
+
     def test_error_of_another_kind(self, browser, fail):
         """An error of the view is a 500 still, where the session was never needed."""
         fail()

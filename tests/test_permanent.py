@@ -163,6 +163,7 @@ class TestDeadCookies:
 
         assert [[], [], []] == [browser.visit().cookies for _ in range(3)]
 
+    @pytest.mark.xfail(strict=True, reason="what ended is remembered as alive for a touch interval")
     def test_signed_out(self, valkey):
         """A late request does not give the browser back what it was told to forget."""
         _, browser = permanent_site(valkey)
@@ -184,6 +185,7 @@ class TestDeadCookies:
         assert [[], []] == [late.visit().cookies for _ in range(2)]
         assert {"a": 1, "user_id": 23} == browser.read()
 
+    @pytest.mark.xfail(strict=True, reason="a rotation elsewhere is not known for a touch interval")
     def test_rotated_by_another_worker(self, valkey):
         """Nor does it where another process rotated the secret."""
         _, browser = permanent_site(valkey)

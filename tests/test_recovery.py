@@ -13,9 +13,9 @@ import valkey
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flask_redis_session import RevocationIncomplete, StoreUnavailable
+from flask_redis_session import RevocationIncomplete, RevocationUnconfirmed, StoreUnavailable
 from flask_redis_session.signals import session_created, session_ended
-from servers import HOST, Server
+from servers import HOST, Server, wait_until
 from webapp import Site, each, session
 
 FAILURES = {"killed": Server.kill, "hanging": Server.pause}
@@ -112,6 +112,54 @@ class TestRevocation:
         )
 
         assert [] == answer.cookies
+
+
+class TestReplicas:
+    """SESSION_REVOKE_WAIT: a revocation waits until replicas have it."""
+
+    @pytest.fixture
+    def pair(self, fragile):
+        """A server, and a replica of it that is in step."""
+        with Server("valkey9", "--replicaof", HOST, str(fragile.port)) as replica:
+            wait_until(
+                lambda: b"master_link_status:up" in replica.ask("INFO", "replication"),
+                "the replica is in step",
+            )
+            yield fragile, replica
+
+    def test_confirmed(self, pair, client):
+        """With the replica in step, the sessions are gone there too."""
+        primary, replica = pair
+        site = Site(primary, redis=client, SESSION_REVOKE_WAIT=(1, 5000))
+        site.browsers(23, 3)
+        browser = site.browser()
+        browser.sign_in(23)
+
+        assert 3 == browser.visit(lambda: session.clear_user_sessions(keep_current=True)).value
+
+        names = {f"session:{browser.sid}".encode(), b"session:user:23"}
+
+        assert names == set(replica.ask("KEYS", "*"))
+
+    def test_unconfirmed(self, pair):
+        """Where the replica hangs, the sessions are ended and the call says what it could not."""
+        primary, replica = pair
+        site = Site(primary, SESSION_REVOKE_WAIT=(1, 50))
+        site.browsers(23, 3)
+        replica.pause()
+
+        with pytest.raises(RevocationUnconfirmed) as caught, site.app.app_context():
+            site.interface.revoke_sessions(23)
+
+        assert (3, 0) == (caught.value.ended, caught.value.replicas)
+        assert set() == site.names()
+
+    def test_nothing_to_confirm(self, fragile, client):
+        """Where no session was ended, nothing is waited for."""
+        site = Site(fragile, redis=client, SESSION_REVOKE_WAIT=(1, 50))
+
+        with site.app.app_context():
+            assert 0 == site.interface.revoke_sessions(23)
 
 
 class TestRecovery:

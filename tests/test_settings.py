@@ -46,6 +46,7 @@ def test_defaults():
     assert None is settings.max_per_user
     assert settings.device_info is True
     assert "auto" == settings.load
+    assert None is settings.revoke_wait
 
 
 def test_defaults_may_be_written_down():
@@ -70,6 +71,7 @@ def test_values_that_are_taken():
         SESSION_MAX_PER_USER=3,
         SESSION_DEVICE_INFO=device,
         SESSION_LOAD="all",
+        SESSION_REVOKE_WAIT=[1, 100],
     )
 
     assert (None, "redis://example.org/3") == (settings.redis, settings.url)
@@ -82,6 +84,7 @@ def test_values_that_are_taken():
     assert 3 == settings.max_per_user
     assert device is settings.device_info
     assert "all" == settings.load
+    assert (1, 100) == settings.revoke_wait
 
 
 def test_user_keys_may_be_a_list():
@@ -114,6 +117,8 @@ def test_user_keys_may_be_a_list():
         *[("SESSION_MAX_PER_USER", value) for value in (0, -1, 1.5, "3", True)],
         *[("SESSION_DEVICE_INFO", value) for value in (None, 0, 1, "yes", ("agent", "ip"))],
         *[("SESSION_LOAD", value) for value in (None, "", "lazy", True, ["all"])],
+        *[("SESSION_REVOKE_WAIT", value) for value in (1, "1", (1,), (1, 2, 3), (0, 1), (1, 0))],
+        *[("SESSION_REVOKE_WAIT", value) for value in ((True, 1), (1, 0.5), {1: 2}, ("1", "2"))],
     ],
 )
 def test_ill_typed(name, value):
@@ -135,6 +140,19 @@ def test_two_servers():
         "SESSION_REDIS_URL"
         == refused(SESSION_REDIS=redis.Redis(), SESSION_REDIS_URL="redis://localhost").setting
     )
+
+
+def test_wait_in_a_cluster(cluster):
+    """A cluster has no one primary whose replicas could be waited for."""
+    error = refused(SESSION_REVOKE_WAIT=(1, 100), SESSION_REDIS_URL=cluster.url)
+    client = cluster.client()
+
+    assert "SESSION_REVOKE_WAIT" == error.setting
+    assert (
+        "SESSION_REVOKE_WAIT" == refused(SESSION_REVOKE_WAIT=(1, 100), SESSION_REDIS=client).setting
+    )
+
+    client.close()
 
 
 @pytest.mark.parametrize("lifetime", ["SESSION_LIFETIME", "PERMANENT_SESSION_LIFETIME"])
@@ -263,6 +281,7 @@ class TestNearMisses:
             ("SESSION_MAX_PER_USERS", "SESSION_MAX_PER_USER"),
             ("SESSION_DEVICES_INFO", "SESSION_DEVICE_INFO"),
             ("SESSION_LOADS", "SESSION_LOAD"),
+            ("SESSION_REVOKE_WAITS", "SESSION_REVOKE_WAIT"),
             ("PERMANENT_SESSION_LIFE_TIME", "PERMANENT_SESSION_LIFETIME"),
         ],
     )
