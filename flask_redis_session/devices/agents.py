@@ -1,0 +1,90 @@
+"""What a User-Agent header says of a device: "Firefox" on "Linux", a phone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+try:
+    from ua_parser import parse
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        'The devices page needs ua-parser: pip install "flask-redis-session[devices]"',
+        name=missing.name,
+    ) from missing
+
+Kind = Literal["computer", "phone", "tablet", "unknown"]
+
+# What people call it, where ua-parser tells variants apart that people do not.
+_BROWSERS = {
+    "Chrome Mobile": "Chrome",
+    "Chrome Mobile WebView": "An app",
+    "Chrome Mobile iOS": "Chrome",
+    "Edge Mobile": "Edge",
+    "Firefox Mobile": "Firefox",
+    "Firefox iOS": "Firefox",
+    "HeadlessChrome": "Chrome",
+    "Mobile Safari": "Safari",
+    "Mobile Safari UI/WKWebView": "An app",
+    "Opera Mobile": "Opera",
+    "Opera Touch": "Opera",
+}
+_SYSTEMS = {"Chrome OS": "ChromeOS", "Mac OS X": "macOS"}
+_COMPUTERS = {"ChromeOS", "FreeBSD", "Linux", "OpenBSD", "Windows", "macOS"}
+_LINUXES = {
+    "Arch Linux",
+    "CentOS",
+    "Debian",
+    "Fedora",
+    "Gentoo",
+    "Mint",
+    "Red Hat",
+    "SUSE",
+    "Ubuntu",
+}
+_TABLETS = {"iPad", "Generic Tablet"}
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A browser and what it runs on; what is not known is ``None``.
+
+    :param browser: as in ``Firefox``.
+    :param system: the operating system, or ``iPhone`` and the like.
+    :param kind: what to draw.
+    """
+
+    browser: str | None = None
+    system: str | None = None
+    kind: Kind = "unknown"
+
+    def __str__(self) -> str:
+        return " on ".join(filter(None, (self.browser, self.system))) or "Unknown device"
+
+
+def agent_of(header: str | None) -> Agent:
+    """Return what a User-Agent header says.
+
+    :param header: the header, as the browser sent it at the sign-in.
+    """
+    if not header:
+        return Agent()
+    found = parse(header)
+    browser = found.user_agent.family if found.user_agent else None
+    system = found.os.family if found.os else None
+    device = found.device.family if found.device else ""
+    brand = (found.device.brand or "") if found.device else ""
+    system = _SYSTEMS.get(system or "", system)
+    return Agent(
+        browser=_BROWSERS.get(browser or "", browser),
+        system=device if device in ("iPhone", "iPad") else system,
+        kind=_kind(system, device, brand),
+    )
+
+
+def _kind(system: str | None, device: str, brand: str) -> Kind:
+    if device in _TABLETS or brand.endswith("_Tablet"):
+        return "tablet"
+    if system in ("Android", "iOS"):
+        return "phone"
+    return "computer" if system in _COMPUTERS or system in _LINUXES else "unknown"

@@ -1,0 +1,105 @@
+"""What an application may choose of the page, checked when the blueprint is made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flask import url_for
+
+from flask_redis_session.errors import SettingError
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+#: Where to go: an endpoint, or a URL (which has a slash in it).
+Target = str
+
+#: The page of an application that has no layout of its own.
+OWN_PAGE = "flask_redis_session/page.html"
+
+_BLOCK = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DIRECTIVE = re.compile(r"\*|[A-Za-z]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one blueprint; :func:`~.pages.blueprint` describes them."""
+
+    url_prefix: str
+    base_template: str
+    content_block: str
+    title_block: str | None
+    page_size: int
+    unused_days: int
+    sign_in: Target | Callable[[], ResponseReturnValue] | None
+    signed_out: Target | None
+    clear_site_data: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _expect("url_prefix", self.url_prefix, _is_path, "a path that begins with a slash")
+        _expect("base_template", self.base_template, _is_name, "the name of a template")
+        _expect("content_block", self.content_block, _is_block, "the name of a block")
+        if self.title_block is not None:
+            _expect("title_block", self.title_block, _is_block, "the name of a block, or None")
+        _expect("page_size", self.page_size, _is_size, "a number from 1 to 1000")
+        _expect("unused_days", self.unused_days, _is_count, "a number of days, 1 or more")
+        if self.sign_in is not None:
+            _expect("sign_in", self.sign_in, _is_way_in, "an endpoint, a URL or a function")
+        if self.signed_out is not None:
+            _expect("signed_out", self.signed_out, _is_name, "an endpoint or a URL")
+
+
+def directives(value: Any) -> tuple[str, ...]:
+    """Return the directives of ``Clear-Site-Data`` that an option asks for.
+
+    :param value: ``True``: all that a sign-out is about; ``False``: none; or these.
+    :raises SettingError: where it is something else.
+    """
+    if isinstance(value, bool):
+        return ("cache", "cookies", "storage") if value else ()
+    if not isinstance(value, (tuple, list)) or not all(
+        isinstance(each, str) and _DIRECTIVE.fullmatch(each) for each in value
+    ):
+        problem = f'expects True, False or directives as in ["cookies"], not {value!r}.'
+        raise SettingError("clear_site_data", problem)
+    return tuple(value)
+
+
+def address(target: Target) -> str:
+    """Return the URL of an endpoint, or a URL as it is.
+
+    :param target: where to go.
+    """
+    return target if "/" in target else url_for(target)
+
+
+def _expect(name: str, value: Any, is_right: Callable[[Any], bool], what: str) -> None:
+    if not is_right(value):
+        raise SettingError(name, f"expects {what}, not {value!r}.")
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("/")
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_way_in(value: Any) -> bool:
+    return callable(value) or _is_name(value)
+
+
+def _is_block(value: Any) -> bool:
+    return isinstance(value, str) and _BLOCK.fullmatch(value) is not None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_size(value: Any) -> bool:
+    return _is_count(value) and bool(value <= 1000)

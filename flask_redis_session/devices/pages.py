@@ -1,0 +1,237 @@
+"""The blueprint: which address shows what, and which ends what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
+
+from flask import Blueprint, Response, abort, redirect, request, url_for
+from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader
+
+from flask_redis_session.errors import (
+    RevocationIncomplete,
+    RevocationUnconfirmed,
+    StoreUnavailable,
+)
+
+from . import answers, csrf
+from .layout import layout_loader
+from .options import OWN_PAGE, Options, Target, address, directives
+from .view import Notice
+from .visitor import Visitor
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+P = ParamSpec("P")
+
+#: The session key under which a change tells the page after it what was done.
+_NOTICE = "_devices_notice"
+
+_PAGE_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+
+
+def blueprint(
+    *,
+    name: str = "devices",
+    url_prefix: str = "/devices",
+    base_template: str | None = None,
+    content_block: str = "content",
+    title_block: str | None = "title",
+    page_size: int = 50,
+    unused_days: int = 30,
+    sign_in: Target | Callable[[], ResponseReturnValue] | None = None,
+    signed_out: Target | None = None,
+    clear_site_data: bool | Sequence[str] = False,
+) -> Blueprint:
+    """Return a blueprint with the page on which people see where they are signed in.
+
+    :param name: the blueprint's name: ``url_for("devices.listing")`` is the page.
+    :param url_prefix: where the page is.
+    :param base_template: the application's layout, which the page extends; ``None``: the
+        page stands for itself.
+    :param content_block: the block of the layout that the page fills.
+    :param title_block: the block of the layout for the title; ``None``: it has none.
+    :param page_size: how many sessions are on a page.
+    :param unused_days: after how many days without a visit a session counts as unused.
+    :param sign_in: where somebody goes who is not signed in: an endpoint, a URL (which has a
+        slash in it), or a function that returns the response; ``None``: 401.
+    :param signed_out: where somebody goes who ended their own session, likewise; ``None``: a
+        page of the blueprint's.
+    :param clear_site_data: what the browser is to forget after "sign out everywhere":
+        ``True``: its cache, cookies and storage; or some directives of ``Clear-Site-Data``.
+    :raises SettingError: where an option is not what it should be.
+    """
+    options = Options(
+        url_prefix=url_prefix,
+        base_template=OWN_PAGE if base_template is None else base_template,
+        content_block=content_block,
+        title_block=title_block,
+        page_size=page_size,
+        unused_days=unused_days,
+        sign_in=sign_in,
+        signed_out=signed_out,
+        clear_site_data=directives(clear_site_data),
+    )
+    return _Devices(name, options)
+
+
+class _Devices(Blueprint):
+    """The blueprint and its templates.
+
+    :param name: its name.
+    :param options: the options.
+    """
+
+    def __init__(self, name: str, options: Options) -> None:
+        super().__init__(name, __name__, url_prefix=options.url_prefix, static_folder="static")
+        self._options = options
+        pages = _Pages(options)
+        self.get("", endpoint="listing")(pages.listing)
+        self.get("/signed-out", endpoint="signed_out")(pages.signed_out)
+        self.post("/<sid>/end", endpoint="end")(pages.end)
+        self.post("/end-others", endpoint="end_others")(pages.end_others)
+        self.post("/end-unused", endpoint="end_unused")(pages.end_unused)
+        self.post("/end-all", endpoint="end_all")(pages.end_all)
+        for failure in (RevocationIncomplete, RevocationUnconfirmed):
+            self.register_error_handler(failure, pages.incomplete)
+        self.after_request(self._be_private)
+
+    @cached_property
+    def jinja_loader(self) -> BaseLoader:
+        folder = Path(__file__).with_name("templates")
+        return ChoiceLoader([FileSystemLoader(folder), layout_loader(self._options)])
+
+    def _be_private(self, response: Response) -> Response:
+        if request.endpoint is not None and not request.endpoint.endswith(".static"):
+            response.headers["Cache-Control"] = "no-store"
+            # Else another site could lay its own over these buttons.
+            response.headers.setdefault("X-Frame-Options", "DENY")
+            response.vary.add("Accept")
+        return response
+
+
+def _change(
+    view: Callable[Concatenate[_Pages, Visitor, P], ResponseReturnValue],
+) -> Callable[Concatenate[_Pages, P], ResponseReturnValue]:
+    """Let only a form of this page, sent by somebody who is signed in, change something."""
+
+    @wraps(view)
+    def checked(pages: _Pages, /, *args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
+        visitor = Visitor.of_request()
+        if visitor is None:
+            return pages.nobody()
+        if not csrf.is_genuine(request, visitor.session, visitor.user):
+            return answers.problem(pages.options, "stale")
+        return view(pages, visitor, *args, **kwargs)
+
+    return checked
+
+
+class _Pages:
+    """The views.
+
+    :param options: the options of the blueprint.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def listing(self) -> ResponseReturnValue:
+        """Show where the visitor is signed in."""
+        visitor = Visitor.of_request()
+        if visitor is None:
+            return self.nobody()
+        number = _page_number(request.args.get("page", "1"))
+        if number is None:
+            return answers.problem(self.options, "no-page")
+        page = visitor.page(number, self.options.page_size)
+        if number > 1 and not page.sessions and not answers.wants_json():
+            # What was on it has ended.
+            return redirect(url_for(".listing"), 303)
+        token = csrf.token_of(visitor.session, visitor.user)
+        return answers.listing(self.options, page, token, _notice(visitor))
+
+    def signed_out(self) -> ResponseReturnValue:
+        """Show somebody that they are signed out."""
+        if Visitor.of_request() is not None:
+            return redirect(url_for(".listing"), 303)
+        return answers.signed_out(self.options, everywhere="everywhere" in request.args)
+
+    @_change
+    def end(self, visitor: Visitor, sid: str) -> ResponseReturnValue:
+        """End one session."""
+        is_mine = sid == visitor.session.sid
+        if not visitor.end(sid):
+            return answers.problem(self.options, "unknown")
+        return self._signed_out(1) if is_mine else self._done(visitor, "one", 1)
+
+    @_change
+    def end_others(self, visitor: Visitor) -> ResponseReturnValue:
+        """End every session but this one."""
+        return self._done(visitor, "others", visitor.end_others())
+
+    @_change
+    def end_unused(self, visitor: Visitor) -> ResponseReturnValue:
+        """End the sessions that were not seen for long."""
+        return self._done(visitor, "unused", visitor.end_unused(self.options.unused_days))
+
+    @_change
+    def end_all(self, visitor: Visitor) -> ResponseReturnValue:
+        """End every session."""
+        response = self._signed_out(visitor.end_all(), everywhere=True)
+        if self.options.clear_site_data:
+            # OWASP Session Management, Session Expiration: the client side is cleared as well.
+            data = ", ".join(f'"{each}"' for each in self.options.clear_site_data)
+            response.headers["Clear-Site-Data"] = data
+        return response
+
+    def incomplete(
+        self, failure: RevocationIncomplete | RevocationUnconfirmed
+    ) -> ResponseReturnValue:
+        """Say how far it came when Redis failed."""
+        try:
+            response = answers.problem(self.options, "incomplete", ended=failure.ended)
+        except StoreUnavailable:
+            # The layout of the application needs more of the session than is loaded.
+            return failure
+        response.headers["Retry-After"] = str(failure.retry_after)
+        return response
+
+    def nobody(self) -> ResponseReturnValue:
+        """Send somebody who is not signed in where they can do so."""
+        if answers.wants_json():
+            return answers.problem(self.options, "nobody")
+        if self.options.sign_in is None:
+            abort(401)
+        if callable(self.options.sign_in):
+            return self.options.sign_in()
+        return redirect(address(self.options.sign_in), 303)
+
+    def _done(self, visitor: Visitor, what: str, count: int) -> Response:
+        if not answers.wants_json():
+            visitor.session[_NOTICE] = [what, count]
+        number = _page_number(request.form.get("page", "")) or 1
+        # The first page has no number in its address.
+        return answers.ended(count, url_for(".listing", page=number if number > 1 else None))
+
+    def _signed_out(self, count: int, *, everywhere: bool = False) -> Response:
+        if self.options.signed_out is not None:
+            where = address(self.options.signed_out)
+        else:
+            where = url_for(".signed_out", everywhere=1 if everywhere else None)
+        return answers.ended(count, where, signed_out=True)
+
+
+def _notice(visitor: Visitor) -> Notice | None:
+    """Return what was done just now, once."""
+    if answers.wants_json() or _NOTICE not in visitor.session:
+        return None
+    return Notice(*visitor.session.pop(_NOTICE))
+
+
+def _page_number(text: str) -> int | None:
+    return int(text) if _PAGE_NUMBER.fullmatch(text) else None

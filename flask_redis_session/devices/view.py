@@ -1,0 +1,81 @@
+"""What the templates know of the page, under the one name ``devices``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from flask_redis_session.record import SessionInfo
+
+from . import csrf
+from .agents import Agent, agent_of
+from .ago import Ago, ago
+from .layout import layout_name
+from .options import Options, address
+from .visitor import Page
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What was done just now.
+
+    :param what: ``one``, ``others`` or ``unused``.
+    :param ended: how many sessions it ended.
+    """
+
+    what: str
+    ended: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a template is about. Each template has its own part of it.
+
+    :param options: the options of the blueprint.
+    :param page: the sessions to show.
+    :param token: what a form must carry.
+    :param notice: what was done just now.
+    :param problem: what is not as it should be, as in :func:`~.answers.problem`.
+    :param ended: how many sessions were ended before it came to that.
+    :param everywhere: whether all sessions were ended.
+    """
+
+    options: Options
+    page: Page | None = None
+    token: str = ""
+    notice: Notice | None = None
+    problem: str | None = None
+    ended: int = 0
+    everywhere: bool = False
+
+    @property
+    def base_template(self) -> str:
+        return self.options.base_template
+
+    @property
+    def layout(self) -> str:
+        return layout_name(self.options)
+
+    @property
+    def token_field(self) -> str:
+        return csrf.FIELD
+
+    @property
+    def sign_in_url(self) -> str | None:
+        """Where to sign in, if that is known."""
+        target = self.options.sign_in
+        return address(target) if isinstance(target, str) else None
+
+    def agent(self, info: SessionInfo) -> Agent:
+        """Return the browser and the system of a session.
+
+        :param info: the session.
+        """
+        return agent_of(info.user_agent)
+
+    def ago(self, when: datetime) -> Ago | None:
+        """Return how long ago a time was when the list was made.
+
+        :param when: the time.
+        """
+        return ago(when, self.page.now) if self.page else None
