@@ -11,6 +11,7 @@ import pytest
 
 from browser import PHONE, SCREEN, chromium, overflow, serving, violations
 from devicesite import EDGE, IPAD, IPHONE, Person, age, fill, make_app
+from test_demo import running
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -278,6 +279,24 @@ def test_looks(browser: Browser, site: Site, state: Any) -> None:
 def _brightness(page: Page, element: str, colour: str) -> float:
     text = page.evaluate(f"getComputedStyle({element}).{colour}")
     return sum(float(number) for number in re.findall(r"[\d.]+", text)[:3])
+
+
+def test_the_demo(browser: Browser) -> None:
+    """The demo shows the page in its own layout and colours, with no violation and no overflow."""
+    with running("--port", "0") as demo:
+        page = browser.new_page()
+        page.set_default_timeout(10_000)
+        page.goto(f"{demo.address}/sign-in")
+        page.get_by_label("Password", exact=True).fill("marmalade")
+        _click(page, "Sign in")
+        page.get_by_role("link", name="Devices").click()
+        for size, scheme in product((PHONE, SCREEN), SCHEMES):
+            page.set_viewport_size(size)
+            page.emulate_media(color_scheme=scheme)
+
+            assert LIST == page.locator("h1").inner_text()
+            assert [] == violations(page)
+            assert 0 >= overflow(page)
 
 
 def test_times_on_hover(browser: Browser, site: Site) -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import Any
 
 from flask import Flask, Response, g, render_template, request
 from werkzeug.exceptions import HTTPException
 
-import agents
 import forgery
 from cost import metered
 from flask_redis_session import RedisSessionInterface
 from flask_redis_session.connect import connect
+from flask_redis_session.devices import blueprint as devices_page
 from held import Observer
 from ledger import Meter
 from panel import show_meter
-from views import site
+from views import site, whose_page
 
 _MESSAGES = {
     "signed-in": "Signed in. The cookie got a new secret on the way.",
@@ -28,9 +27,6 @@ _MESSAGES = {
     "weight": "More weight in the session. Now change the note: it still writes one field.",
     "weight-dropped": "The weight is gone.",
     "regenerated": "A new secret. The old cookie is dead, the session is the same.",
-    "one-ended": "That device is signed out.",
-    "others-ended": "Signed out everywhere else: {} ended.",
-    "all-ended": "Logged out everywhere: {} ended.",
 }
 
 _CONTENT_POLICY = (
@@ -63,35 +59,43 @@ def _keep_sessions(app: Flask, redis_url: str) -> None:
     sessions = RedisSessionInterface(redis=client)
     sessions.init_app(app)
     observer = Observer(connect(redis_url))
-    app.extensions.update(sessions=sessions, observer=observer)
+    app.extensions["observer"] = observer
     meter = Meter(app.wsgi_app, observer, app.config["SESSION_COOKIE_NAME"], skip="/static/")
     app.wsgi_app = meter  # type: ignore[method-assign]
 
 
 def _add_pages(app: Flask) -> None:
     app.register_blueprint(site)
+    devices = devices_page(
+        base_template="base.html", content_block="main", sign_in="site.sign_in_form"
+    )
+    devices.before_request(_greet)
+    app.register_blueprint(devices)
     app.register_error_handler(HTTPException, _explain)
     app.before_request(forgery.check)
     app.after_request(_be_private)
     app.after_request(show_meter)
     app.context_processor(_page_context)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters.update(device=agents.describe, bytes=_bytes, ago=_ago)
-    app.jinja_env.tests["handheld"] = agents.is_handheld
+    app.jinja_env.filters["bytes"] = _bytes
 
 
 def _page_context() -> dict[str, Any]:
     return {
         "person": g.get("person"),
-        "message": _message(request.args.get("done"), request.args.get("count", 0, type=int)),
+        "message": _MESSAGES.get(request.args.get("done", "")),
         "csrf": forgery.hidden_field,
     }
 
 
-def _message(done: str | None, count: int) -> str | None:
-    if done not in _MESSAGES:
-        return None
-    return _MESSAGES[done].format("1 session" if count == 1 else f"{count} sessions")
+def _greet() -> None:
+    """Let the layout say who is signed in on the pages that are not the site's own."""
+    if not _is_static():
+        whose_page()
+
+
+def _is_static() -> bool:
+    return (request.endpoint or "").endswith("static")
 
 
 def _explain(error: HTTPException) -> tuple[str, int, list[tuple[str, str]]]:
@@ -100,7 +104,7 @@ def _explain(error: HTTPException) -> tuple[str, int, list[tuple[str, str]]]:
 
 
 def _be_private(response: Response) -> Response:
-    if request.endpoint != "static":
+    if not _is_static():
         response.headers["Cache-Control"] = "no-store"
     response.headers["Content-Security-Policy"] = _CONTENT_POLICY
     response.headers["Referrer-Policy"] = "same-origin"
@@ -115,15 +119,3 @@ def _bytes(size: int) -> str:
     if size < 1_000_000:
         return f"{size / 1_000:.{1 if size < 10_000 else 0}f} KB"
     return f"{size / 1_000_000:.1f} MB"
-
-
-def _ago(moment: datetime | None) -> str:
-    """How long ago that was, as in ``5 minutes ago``."""
-    if moment is None:
-        return "unknown"
-    seconds = (datetime.now(timezone.utc) - moment).total_seconds()
-    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
-        if seconds >= size:
-            number = int(seconds // size)
-            return f"{number} {unit}{'s' if number > 1 else ''} ago"
-    return "just now"

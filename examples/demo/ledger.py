@@ -88,7 +88,7 @@ class Meter:
     It stands around the whole application, so the saving of the session is counted as well.
 
     :param session_cookie: the name of the session's cookie.
-    :param skip: requests whose path begins with this are not recorded.
+    :param skip: requests with this in their path are not recorded.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Meter:
         self._ledger = Ledger()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["PATH_INFO"].startswith(self._skip):
+        if self._skip in environ["PATH_INFO"]:
             return self._wsgi_app(environ, start_response)
         cookies = parse_cookie(environ.get("HTTP_COOKIE"))
         browser = self._ledger.browser(cookies.get(BROWSER_COOKIE))

@@ -26,7 +26,7 @@ from held import Observer, as_text
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
-    from flask_redis_session import RedisSession, RedisSessionInterface
+    from flask_redis_session import RedisSession
 
 # Flask types its session as any session; this one can do more.
 session = cast("RedisSession", any_session)
@@ -54,12 +54,17 @@ def signed_in(view: Callable[P, str | Response]) -> Callable[P, str | Response]:
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> str | Response:
-        g.person = people.find(session.get("user_id"))
-        if g.person is None:
+        if whose_page() is None:
             return redirect(url_for("site.sign_in_form", done=_why_not_signed_in()))
         return view(*args, **kwargs)
 
     return guarded
+
+
+def whose_page() -> people.Person | None:
+    """Whoever is signed in; the layout shows their name."""
+    g.person = person = people.find(session.get("user_id"))
+    return person
 
 
 def _why_not_signed_in() -> str | None:
@@ -180,34 +185,3 @@ def held() -> str:
 @site.get("/untouched")
 def untouched() -> str:
     return render_template("untouched.html")
-
-
-@site.get("/devices")
-@signed_in
-def devices() -> str:
-    return render_template("devices.html", devices=session.user_sessions())
-
-
-@site.post("/devices/end")
-@signed_in
-def end_device() -> Response:
-    sessions: RedisSessionInterface = current_app.extensions["sessions"]
-    try:
-        sessions.revoke_sessions(g.person.id, only=request.form.get("sid", ""))
-    except ValueError:
-        abort(400, "This is not the id of a device.")
-    return redirect(url_for("site.devices", done="one-ended"))
-
-
-@site.post("/devices/end-others")
-@signed_in
-def end_other_devices() -> Response:
-    ended = session.clear_user_sessions(keep_current=True)
-    return redirect(url_for("site.devices", done="others-ended", count=ended))
-
-
-@site.post("/devices/end-all")
-@signed_in
-def end_all_devices() -> Response:
-    ended = session.clear_user_sessions()
-    return redirect(url_for("site.sign_in_form", done="all-ended", count=ended))
