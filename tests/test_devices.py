@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import inspect
 import re
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import flask
@@ -827,3 +829,24 @@ def test_options(option: str, value: Any) -> None:
         blueprint(**{option: value})
 
     assert option == caught.value.setting
+
+
+def test_documentation() -> None:
+    """The documentation names each option, and no block or template that there is not."""
+    root = Path(__file__).parent.parent
+    text = (root / "docs" / "devices.md").read_text("utf-8")
+    templates = root / "flask_redis_session" / "devices" / "templates" / "flask_redis_session"
+    sources = {path.name: path.read_text("utf-8") for path in templates.glob("default/*.html")}
+    blocks = set(re.findall(r"block (devices_\w+)", "".join(sources.values())))
+    blocks.add("devices_style")
+    named = set(re.findall(r"`(devices_\w+)`", text)) - {"devices_token"}
+
+    options = text.partition("## Options")[2].partition("\n## ")[0]
+    files = re.findall(r"^\| `(\w+\.html)`", text, re.MULTILINE)
+
+    assert list(inspect.signature(blueprint).parameters) == re.findall(
+        r"^\| `(\w+)`", options, re.MULTILINE
+    )
+    assert set() == named - blocks
+    assert len(files) == 8
+    assert all((templates / name).exists() for name in files)

@@ -284,7 +284,7 @@ def _brightness(page: Page, element: str, colour: str) -> float:
 def test_the_demo(browser: Browser) -> None:
     """The demo shows the page in its own layout and colours, with no violation and no overflow."""
     with running("--port", "0") as demo:
-        page = browser.new_page()
+        page = browser.new_page(reduced_motion="reduce")
         page.set_default_timeout(10_000)
         page.goto(f"{demo.address}/sign-in")
         page.get_by_label("Password", exact=True).fill("marmalade")
