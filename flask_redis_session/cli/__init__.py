@@ -1,0 +1,44 @@
+"""``flask sessions``: see and end sessions from the command line."""
+
+from __future__ import annotations
+
+from .doctor import doctor
+from .group import SessionsGroup
+from .look import count, list_, show
+from .revoke import revoke, revoke_all
+
+sessions = SessionsGroup(
+    "sessions",
+    short_help="See and end the sessions of users.",
+    help="""See and end the sessions that this application keeps in Redis.
+
+    As for every command of flask's, --app or FLASK_APP says which application:
+    flask --app shop sessions count
+
+    USER is a user's id: what the application put into session["user_id"], or Flask-Login into
+    session["_user_id"]. One that begins with a dash goes after two: flask sessions list -- -5
+
+    SID is a session's public id, which 'list' shows. It lets nobody in.
+
+    Nothing here holds up Redis or needs much memory, be it with a million sessions. What takes
+    long shows a bar on a terminal.
+
+    \b
+    Examples:
+      flask sessions list 23                 where user 23 is signed in
+      flask sessions revoke 23               sign user 23 out everywhere
+      flask sessions revoke 23 --before 30d  only where not seen for 30 days
+      flask sessions revoke-all              sign everybody out
+      flask sessions doctor                  is anything broken?
+    """,
+    epilog="""\b
+    Exit codes:
+      0  done, be it that there was nothing to do
+      1  not done or not well: no such session, not confirmed, doctor left something
+      2  a mistake in the command line or in the application's settings
+      3  Redis failed; what had been ended by then is ended
+    """,
+)
+
+for command in (list_, show, revoke, revoke_all, count, doctor):
+    sessions.add_command(command)

@@ -1,0 +1,171 @@
+"""``doctor``: it finds what is broken, and mends it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+
+import click
+
+from flask_redis_session.application import ApplicationSessions
+from flask_redis_session.doctor import Doctor, Finding, Kind
+from flask_redis_session.survey import Survey
+
+from . import output
+from .group import Refused, json_option, with_sessions
+
+#: How many of each kind are shown to people.
+EXAMPLES = 10
+
+HEADINGS: dict[Kind, str] = {
+    "dead-member": "members of an index without a session",
+    "stray-member": "members of an index whose session is somebody else's",
+    "unindexed": "sessions missing from the index of their user",
+    "no-expiry": "keys without expiry",
+    "early-expiry": "indexes that expire before a session in them",
+    "no-session": "hashes that no cookie can open",
+    "other-layout": "keys of another layout",
+}
+
+
+@click.command("doctor")
+@click.option("--fix", is_flag=True, help="Mend what is found, but for keys of another layout.")
+@click.option(
+    "--delete-others",
+    is_flag=True,
+    help="With --fix: delete the keys of another layout under the prefix.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before --delete-others.")
+@json_option
+@with_sessions
+def doctor(
+    sessions: ApplicationSessions, *, fix: bool, delete_others: bool, yes: bool, as_json: bool
+) -> None:
+    """Find what is broken in Redis, and mend it with --fix.
+
+    \b
+    It finds                                           --fix
+    members of an index without a session              removes them
+    members of an index whose session is another's     removes them
+    sessions missing from the index of their user      puts them in
+    keys without expiry                                lets them expire
+    indexes that expire before a session in them       lets them live
+    hashes that no cookie can open                     deletes them
+    keys of another layout                             leaves them
+
+    An index is the sorted set of a user's sessions, by which they are listed and ended.
+
+    The first is usual: a session that expires leaves its sid in the index until the user's
+    sessions are next listed or ended. The others take a crash at the wrong moment, or somebody
+    at work with redis-cli.
+
+    It can run while the application does, and takes nothing for broken that a request may be
+    in the middle of. It looks at keys under SESSION_KEY_PREFIX alone. Of the names of keys of
+    another layout only the beginning is shown, since elsewhere a name may let one in.
+
+    Exits with 0 where nothing is wrong or all is mended, and with 1 where something is left.
+    """  # noqa: D301
+    if delete_others and not fix:
+        raise click.UsageError("--delete-others needs --fix.")
+    prefix = output.plain(sessions.settings.prefix)
+    if delete_others and not yes:
+        _confirm(prefix)
+    round_ = _Round(Doctor(sessions, mends=fix, deletes_others=delete_others))
+    with output.progress("Looking", Survey(sessions).size(), prints=as_json) as bar:
+        if as_json:
+            click.echo('{"findings": ', nl=False)
+            output.echo_array(map(asdict, round_.findings(bar)), end="")
+            click.echo(f", {json.dumps(round_.totals())[1:]}")
+            report: Iterable[str] = ()
+        else:
+            examples = _examples(round_.findings(bar))
+            report = _report(round_, examples, prefix, fix=fix)
+    for line in report:
+        click.echo(line)
+    if round_.left:
+        raise click.exceptions.Exit(1)
+
+
+class _Round:
+    """One round of the doctor's, and what it came to."""
+
+    def __init__(self, doctor: Doctor) -> None:
+        self._doctor = doctor
+        self.sessions = self.indexes = 0
+        self.found: Counter[Kind] = Counter()
+        self.mended: Counter[Kind] = Counter()
+
+    @property
+    def left(self) -> int:
+        """How much was found and not mended."""
+        return self.found.total() - self.mended.total()
+
+    def findings(self, bar: output.Bar) -> Iterator[Finding]:
+        """Make the round; yields what it finds."""
+        for step in self._doctor.steps():
+            bar.expect(step.more)
+            bar.advance(step.done)
+            self.sessions += step.sessions
+            self.indexes += step.indexes
+            for finding in step.findings:
+                self.found[finding.kind] += 1
+                self.mended[finding.kind] += finding.mended
+                yield finding
+
+    def totals(self) -> dict[str, int]:
+        """Return what it came to, for scripts."""
+        found, mended = self.found.total(), self.mended.total()
+        seen = {"sessions": self.sessions, "indexes": self.indexes}
+        return {**seen, "found": found, "mended": mended}
+
+
+def _confirm(prefix: str) -> None:
+    what = f"every key under '{prefix}' that is not of this library's layout"
+    if not sys.stdin.isatty():
+        raise Refused(
+            f"This would delete {what}, and there is no terminal to ask. "
+            "Nothing was done; say --yes to do it."
+        )
+    click.confirm(f"Delete {what}?", abort=True, err=True)
+
+
+def _examples(findings: Iterable[Finding]) -> dict[Kind, list[Finding]]:
+    """Return the first few findings of each kind."""
+    examples: dict[Kind, list[Finding]] = {kind: [] for kind in HEADINGS}
+    for finding in findings:
+        if len(examples[finding.kind]) < EXAMPLES:
+            examples[finding.kind].append(finding)
+    return examples
+
+
+def _report(
+    round_: _Round, examples: dict[Kind, list[Finding]], prefix: str, *, fix: bool
+) -> Iterator[str]:
+    """Yield what was found, for people."""
+    for kind, heading in HEADINGS.items():
+        found, mended = round_.found[kind], round_.mended[kind]
+        if not found:
+            continue
+        yield f"{heading}: {found:,}" + (f", mended {mended:,}" if fix else "")
+        for finding in examples[kind]:
+            about = (finding.key, finding.sid if "member" in kind else None, finding.note)
+            yield "    " + "  ".join(output.plain(part) for part in about if part)
+        if found > len(examples[kind]):
+            yield f"    and {found - len(examples[kind]):,} more; --json shows all"
+    seen = f"{output.counted(round_.sessions)} and {output.counted(round_.indexes, 'index')}"
+    found, left = round_.found.total(), round_.left
+    if not found:
+        outcome = "nothing is wrong"
+    elif not left:
+        outcome = f"{found:,} found, all mended"
+    else:
+        outcome = f"{found:,} found, {found - left:,} mended" if fix else f"{found:,} found"
+    yield f"Looked at {seen} under '{prefix}': {outcome}."
+    others = round_.found["other-layout"]
+    if not fix and found > others:
+        yield "'flask sessions doctor --fix' mends this."
+    if others > round_.mended["other-layout"]:
+        yield "Keys of another layout may be another application's; see --delete-others."

@@ -1,0 +1,129 @@
+"""The group ``flask sessions``: how its commands find the sessions, and how they fail."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import click
+from flask.cli import AppGroup, with_appcontext
+from flask.globals import app_ctx
+
+from flask_redis_session.application import ApplicationSessions
+from flask_redis_session.errors import SettingError, StoreUnavailable, WrongType
+from flask_redis_session.interface import sessions_of
+from flask_redis_session.session import user_text
+from flask_redis_session.survey import Survey
+from flask_redis_session.token import is_sid, parse_cookie
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# What Redis's failure means for requests is not what somebody at a terminal asked.
+_QUIET = logging.NullHandler()
+
+
+class Refused(click.ClickException):
+    """Something was found that should not be, was not found, or was not confirmed."""
+
+    exit_code = 1
+
+
+class Unusable(click.ClickException):
+    """The application cannot be used as it is."""
+
+    exit_code = 2
+
+
+class Failed(click.ClickException):
+    """Redis failed."""
+
+    exit_code = 3
+
+
+class SessionsGroup(AppGroup):
+    """A group whose commands are listed as they are defined, and fail as is documented."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        logging.getLogger("flask_redis_session").addHandler(_QUIET)
+        try:
+            return super().invoke(ctx)
+        except SettingError as error:
+            raise Unusable(str(error)) from error
+        except StoreUnavailable as failure:
+            raise Failed(f"Redis failed: {cause_of(failure)}") from failure
+
+
+def with_sessions(
+    command: Callable[Concatenate[ApplicationSessions, P], R],
+) -> Callable[P, R]:
+    """Give a command the sessions of the application as its first argument."""
+
+    @wraps(command)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        app = app_ctx.app
+        sessions = sessions_of(app)
+        if sessions is None:
+            raise Unusable(
+                f"The application {app.name!r} does not keep its sessions with flask-redis-session "
+                f"(app.session_interface is a {type(app.session_interface).__name__}). "
+                "Give it these: app.session_interface = RedisSessionInterface()"
+            )
+        # "7d" ago is by the clock of Redis, as all times in there.
+        sessions.store.clock.hear(Survey(sessions).now())
+        return command(sessions, *args, **kwargs)
+
+    return with_appcontext(call)
+
+
+def cause_of(failure: StoreUnavailable) -> str:
+    """Return in a few words why Redis failed."""
+    cause: BaseException = failure
+    while isinstance(cause, StoreUnavailable) and cause.__cause__ is not None:
+        cause = cause.__cause__ if not isinstance(cause, WrongType) else WrongType(cause.key)
+    if isinstance(cause, StoreUnavailable) and not isinstance(cause, WrongType):
+        return str(cause.description)
+    return str(cause) or type(cause).__name__
+
+
+def _user(_: click.Context, __: click.Parameter, value: str) -> str:
+    try:
+        user = user_text("USER", value)
+    except TypeError:
+        raise click.BadParameter("a user's id is a text in UTF-8.") from None
+    if not user:
+        raise click.BadParameter("a user's id is not empty.")
+    return user
+
+
+def _sid(_: click.Context, __: click.Parameter, value: str) -> str:
+    # What is no sid is not shown again: it may be a cookie.
+    if parse_cookie(value) is not None:
+        raise click.BadParameter(
+            "this is a whole cookie with its secret, which is in the history of your shell now. "
+            "Its sid is what is before the first dot. End that session: "
+            "flask sessions revoke USER --only SID"
+        )
+    if not is_sid(value):
+        raise click.BadParameter(
+            "a sid has 22 letters, digits, '-' and '_'; 'flask sessions list USER' shows them."
+        )
+    return value
+
+
+def sids(ctx: click.Context, param: click.Parameter, values: Iterable[str]) -> frozenset[str]:
+    """Read an option that is several sids; a callback of click's.
+
+    :raises click.BadParameter: where one is none.
+    """
+    return frozenset(_sid(ctx, param, value) for value in values)
+
+
+user_argument = click.argument("user", metavar="USER", callback=_user)
+sid_argument = click.argument("sid", metavar="SID", callback=_sid)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")

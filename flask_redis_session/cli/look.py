@@ -1,0 +1,211 @@
+"""``list``, ``show`` and ``count``: they change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from operator import add
+from typing import Any, NamedTuple
+
+import click
+
+from flask_redis_session.application import ApplicationSessions
+from flask_redis_session.record import (
+    ADDRESS,
+    AGENT,
+    BORN,
+    SEEN,
+    USER,
+    key_of,
+    moment,
+    number,
+    text,
+)
+from flask_redis_session.server import HMGET
+from flask_redis_session.survey import PAGE, Count, Survey
+
+from . import output
+from .group import Refused, json_option, sid_argument, user_argument, with_sessions
+
+#: How many fields a session may have for all their names to be asked for at once.
+MANY = 10_000
+
+#: How many fields are asked about at once.
+CHUNK = 500
+
+
+@click.command("list")
+@user_argument
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many to show."
+)
+@click.option(
+    "--offset", type=click.IntRange(0), default=0, help="How many of the newest to leave out."
+)
+@json_option
+@with_sessions
+def list_(sessions: ApplicationSessions, user: str, limit: int, offset: int, as_json: bool) -> None:
+    """List the sessions of USER, last seen first.
+
+    Times are in UTC. LAST SEEN is exact to SESSION_TOUCH_INTERVAL, a minute by default. ADDRESS
+    and BROWSER are those of the sign-in.
+    """
+    pages = sessions.store.index.pages(user, limit=limit, offset=offset)
+    infos = (info for page in pages for info in page)
+    if as_json:
+        output.echo_array(map(output.session_json, infos))
+        return
+    shown = 0
+    for shown, info in enumerate(infos, 1):
+        if shown == 1:
+            click.echo(output.HEADING)
+        click.echo(output.row(info))
+    total = sessions.server.call(("ZCARD", sessions.store.index.key(user)))
+    if total > offset + shown and shown == limit:
+        rest = total - offset - shown
+        click.echo(f"and {rest:,} more; --limit and --offset show them.", err=True)
+    elif not shown:
+        further = " beyond that offset" if offset and total else ""
+        click.echo(f"User {output.quoted(user)} has no session{further}.")
+
+
+# A sid may begin with a dash: what is no option of this command is taken for one.
+@click.command(
+    "show",
+    short_help="Show one session: its times, its keys, their sizes.",
+    context_settings={"ignore_unknown_options": True},
+)
+@sid_argument
+@click.option("--values", is_flag=True, help="Show the values too. They may be private.")
+@json_option
+@with_sessions
+def show(sessions: ApplicationSessions, sid: str, values: bool, as_json: bool) -> None:
+    """Show one session: its user, its times, its keys and their sizes.
+
+    SID is its public id, as 'flask sessions list' shows it, and as session.sid is in the
+    application. The secret that opens the session is not even in Redis.
+    """
+    info = _info(sessions, sid)
+    if info is None:
+        raise Refused(f"There is no session {sid}.")
+    fields = _fields(sessions, sid, values=values)
+    if as_json:
+        keys = [_field_json(field, values=values) for field in fields]
+        output.echo_json({**output.session_json(info), "keys": keys})
+        return
+    size = sum(field.size for field in fields)
+    for label, value in (
+        ("sid", info.sid),
+        ("user", "nobody" if info.user_id is None else output.quoted(info.user_id)),
+        ("created", output.moment(info.created_at)),
+        ("last seen", output.moment(info.last_seen_at)),
+        ("expires", output.moment(info.expires_at)),
+        ("address", output.plain(info.ip_address or "-")),
+        ("browser", output.plain(info.user_agent or "-")),
+        ("holds", f"{output.counted(len(fields), 'key')}, {output.counted(size, 'byte')}"),
+    ):
+        click.echo(f"{label:<10} {value}")
+    click.echo(f"\n{'BYTES':>9}  KEY")
+    for field in fields:
+        value = f" = {output.plain(field.text)}" if values else ""
+        click.echo(f"{field.size:>9,}  {output.plain(field.key)}{value}")
+
+
+class Field(NamedTuple):
+    """A key of a session.
+
+    :param key: the key.
+    :param size: how many bytes its value has.
+    :param text: its value, as Redis holds it; empty where it was not asked for.
+    """
+
+    key: str
+    size: int
+    text: str
+
+
+class Info(NamedTuple):
+    """A session that need not be anybody's; as :class:`~.record.SessionInfo`."""
+
+    sid: str
+    user_id: str | None
+    created_at: datetime | None
+    last_seen_at: datetime | None
+    expires_at: datetime | None
+    user_agent: str | None
+    ip_address: str | None
+
+
+def _info(sessions: ApplicationSessions, sid: str) -> Info | None:
+    key = sessions.store.key(sid)
+    if sessions.server.call(("TYPE", key)) not in (b"hash", "hash"):
+        return None
+    names = (BORN, SEEN, USER, AGENT, ADDRESS)
+    (born, seen, user, agent, address), left = sessions.server.together(
+        [(HMGET, key, *names), ("PTTL", key)]
+    )
+    if number(born) is None:
+        return None
+    ends = moment(sessions.store.clock.now() + left / 1000) if left >= 0 else None
+    created, last = moment(number(born)), moment(number(seen))
+    return Info(sid, text(user), created, last, ends, text(agent), text(address))
+
+
+def _fields(sessions: ApplicationSessions, sid: str, *, values: bool) -> list[Field]:
+    """Return the keys of a session, in chunks that are no burden to Redis."""
+    key = sessions.store.key(sid)
+    names = sorted(name for name in _names(sessions, key) if name[:1] != b"@" or name[:2] == b"@@")
+    fields = []
+    for first in range(0, len(names), CHUNK):
+        chunk = names[first : first + CHUNK]
+        sizes = sessions.server.together([("HSTRLEN", key, name) for name in chunk])
+        texts = sessions.server.call((HMGET, key, *chunk)) if values else [None] * len(chunk)
+        for name, size, value in zip(chunk, sizes, texts, strict=True):
+            shown = key_of(name) or name.decode("utf-8", "backslashreplace")
+            fields.append(Field(shown, size, text(value) or ""))
+    return fields
+
+
+def _names(sessions: ApplicationSessions, key: bytes) -> Iterable[bytes]:
+    """Return the names of a hash's fields; HKEYS would hold up Redis where there are very many."""
+    call = sessions.server.call
+    if call(("HLEN", key)) <= MANY:
+        return call(("HKEYS", key))  # type: ignore[no-any-return]
+    names: set[bytes] = set()
+    cursor = 0
+    while True:
+        cursor, fields = call(("HSCAN", key, cursor, "COUNT", CHUNK))
+        names.update(fields)
+        if cursor == 0:
+            return names
+
+
+def _field_json(field: Field, *, values: bool) -> dict[str, Any]:
+    shown: dict[str, Any] = {"key": field.key, "bytes": field.size}
+    if values:
+        # Not decoded: docs/layout.md describes the tags in it, and Python's types have no JSON.
+        shown["value"] = field.text
+    return shown
+
+
+@click.command("count", short_help="Count sessions, and users who have some.")
+@json_option
+@with_sessions
+def count(sessions: ApplicationSessions, as_json: bool) -> None:
+    """Count the sessions, the users who have some, and the anonymous sessions.
+
+    It goes through the whole key space with SCAN, which holds up nobody. What comes or goes
+    meanwhile may be counted or not.
+    """
+    survey = Survey(sessions)
+    total = Count(0, 0, 0)
+    with output.progress("Counting", survey.size()) as bar:
+        for step in survey.count():
+            total = Count(*map(add, total, step))
+            bar.advance(PAGE)
+    if as_json:
+        output.echo_json(total._asdict())
+        return
+    click.echo(f"{total.sessions:>12,}  sessions")
+    click.echo(f"{total.users:>12,}  users who have at least one")
+    click.echo(f"{total.anonymous:>12,}  of the sessions are anonymous")

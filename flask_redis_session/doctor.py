@@ -1,0 +1,308 @@
+"""What is broken among an application's sessions in Redis, and how it is mended.
+
+A live system is always about to do something, so what is only half done must not be mistaken for
+broken. What one key says is judged and mended by one script. Between a hash and an index:
+
+- A session is put into its index after it was created. One that is missing there counts from
+  :data:`IN_FLIGHT` on, and after a second look. It is put in first and looked at once more then.
+- A session is put into the index of a user before it becomes theirs. A member whose session is
+  somebody else's counts once it was put in :data:`IN_FLIGHT` ago, and the script that removes it
+  checks that again.
+- A member without a session is dead for good: a sid is never given out twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Literal, NamedTuple
+
+from .application import ApplicationSessions
+from .errors import WrongType
+from .record import number, text
+from .server import Script
+from .survey import INDEX, PAGE, Other, Survey
+from .token import is_sid
+
+_SESSION = Script("doctor_session.lua")
+_INDEX = Script("doctor_index.lua")
+
+#: For so many seconds, a request may be half-way between a hash and an index. Ours give up after
+#: a few; a client of the user's may have no timeout.
+IN_FLIGHT = 300
+
+#: By so many milliseconds, an index may seem to expire before a session in it: they are not
+#: looked at in the same moment.
+LEEWAY = 5000
+
+#: What may be wrong, and is mended.
+Kind = Literal[
+    "dead-member",
+    "stray-member",
+    "unindexed",
+    "no-expiry",
+    "early-expiry",
+    "no-session",
+    "other-layout",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be.
+
+    :param kind: what is wrong.
+    :param key: the key, as it may be shown.
+    :param sid: the session, where one is meant.
+    :param user_id: whose session or index it is.
+    :param note: what else is to be said.
+    :param mended: whether it was put right.
+    """
+
+    kind: Kind
+    key: str
+    sid: str | None = None
+    user_id: str | None = None
+    note: str = ""
+    mended: bool = False
+
+
+class Step(NamedTuple):
+    """What was gone through.
+
+    :param sessions: how many sessions.
+    :param indexes: how many indexes.
+    :param done: how many keys, and members of indexes.
+    :param more: how many members are to come that were not expected.
+    :param findings: what is not as it should be.
+    """
+
+    sessions: int
+    indexes: int
+    done: int
+    more: int
+    findings: Sequence[Finding]
+
+
+class _Look(NamedTuple):
+    """What a look at a session's key saw; see ``doctor_session.lua``."""
+
+    state: str
+    now: float = 0.0
+    ttl: float = 0.0
+    born: float = 0.0
+    seen: float = 0.0
+    user: bytes | None = None
+
+    @classmethod
+    def of(cls, reply: Sequence[bytes | None]) -> _Look:
+        # Lua leaves out a user that is not there.
+        state, now, ttl, born, seen, user = [*reply, *[None] * 6][:6]
+        times = [number(value) or 0.0 for value in (now, ttl, born, seen)]
+        return cls(text(state) or "", times[0], times[1], times[2], times[3], user)
+
+    @property
+    def is_session(self) -> bool:
+        return self.state in ("sound", "endless", "overdue")
+
+
+class Doctor:
+    """Finds what is broken under an application's prefix, and mends it.
+
+    :param sessions: the sessions of the application.
+    :param mends: whether to mend what is found.
+    :param deletes_others: whether to delete the keys of another layout too.
+    """
+
+    def __init__(
+        self, sessions: ApplicationSessions, *, mends: bool = False, deletes_others: bool = False
+    ) -> None:
+        self._survey = Survey(sessions)
+        self._server = sessions.server
+        self._store = sessions.store
+        self._settings = sessions.settings
+        self._slack = sessions.settings.touch_interval * 1000
+        self._mends = mends
+        self._deletes_others = deletes_others
+
+    def steps(self) -> Iterator[Step]:
+        """Go through everything, step by step.
+
+        :raises StoreUnavailable: where Redis fails, or a server was replaced on the way.
+        """
+        for page in self._survey.pages():
+            findings = [*self._others(page.others), *self._sessions(page.sids)]
+            yield Step(len(page.sids), len(page.users), PAGE, 0, findings)
+            for user in page.users:
+                yield from self._index(user)
+
+    def _others(self, others: Sequence[Other]) -> Iterator[Finding]:
+        deleted = [0] * len(others)
+        if self._deletes_others:
+            deleted = self._server.together(
+                [_INDEX.on(other.key, "delete", other.kind) for other in others]
+            )
+        for other, is_deleted in zip(others, deleted, strict=True):
+            shown = _masked(other.key, self._settings.prefix)
+            yield Finding("other-layout", shown, note=other.kind, mended=is_deleted == 1)
+
+    # ------------------------------------------------------------------ sessions
+
+    def _look(self, sids: Sequence[str], *, mends: bool = False) -> list[_Look]:
+        absolute, idle = self._settings.absolute, self._settings.lifetime
+        arguments = ("mend" if mends else "look", "" if absolute is None else repr(absolute))
+        replies = self._server.together(
+            [_SESSION.on(self._store.key(sid), *arguments, repr(idle)) for sid in sids]
+        )
+        return [_Look.of(reply) for reply in replies]
+
+    def _sessions(self, sids: Sequence[str]) -> Iterator[Finding]:
+        owned: dict[str, _Look] = {}
+        for sid, look in zip(sids, self._look(sids, mends=self._mends), strict=True):
+            finding = Finding(
+                "no-expiry", self._shown(sid), sid, text(look.user), mended=self._mends
+            )
+            if look.state == "broken":
+                yield replace(finding, kind="no-session", sid=None)
+            elif look.state == "overdue":
+                yield replace(finding, note="it should have ended by now")
+            elif look.state == "endless":
+                yield finding
+            if look.state == "overdue" and self._mends:
+                self._forget(sid, look)
+            elif look.is_session and look.user is not None:
+                owned[sid] = look
+        yield from self._unindexed(owned)
+
+    def _unindexed(self, owned: dict[str, _Look]) -> Iterator[Finding]:
+        """Find the sessions that are not in the index of their user."""
+        missing = self._missing(owned)
+        old = [sid for sid in missing if owned[sid].born <= owned[sid].now - IN_FLIGHT]
+        looks = dict(zip(old, self._look(old), strict=True))
+        still = {sid: look for sid, look in looks.items() if look.user == owned[sid].user}
+        for sid in self._missing(still):
+            look = still[sid]
+            user = text(look.user) or ""
+            mended = self._mends and self._join(sid, look)
+            yield Finding("unindexed", self._shown(sid), sid, user, mended=mended)
+
+    def _missing(self, owned: dict[str, _Look]) -> list[str]:
+        scores = self._server.together(
+            [_INDEX.on(self._index_key(look), "has", sid) for sid, look in owned.items()]
+        )
+        found = zip(owned, scores, strict=True)
+        return [sid for sid, score in found if score is None or score == b"other"]
+
+    def _join(self, sid: str, look: _Look) -> bool:
+        """Put a session into the index of its user; tell whether it is there."""
+        life = str(int(look.ttl + self._slack) + 1)
+        key = self._index_key(look)
+        if self._server.call(_INDEX.on(key, "join", sid, repr(look.seen), life)) != 1:
+            return False
+        if not self._look([sid])[0].is_session:
+            self._forget(sid, look)
+        return True
+
+    def _forget(self, sid: str, look: _Look) -> None:
+        """Remove a session that has ended from the index of its user."""
+        if look.user is not None:
+            with suppress(WrongType):
+                self._server.call(("ZREM", self._index_key(look), sid))
+
+    def _index_key(self, look: _Look) -> bytes:
+        return self._prefixed(INDEX.encode() + (look.user or b""))
+
+    # ------------------------------------------------------------------ indexes
+
+    def _index(self, user: str) -> Iterator[Step]:
+        """Go through the index of a user."""
+        key = self._store.index.key(user)
+        size = self._server.call(("ZCARD", key))
+        yield Step(0, 0, 0, size, ())
+        cursor, ends = 0, 0.0
+        while True:
+            cursor, members = self._server.call(("ZSCAN", key, cursor, "COUNT", PAGE))
+            scores = {bytes(member): float(score) for member, score in members}
+            looks = self._look_at_members(scores)
+            findings = [*self._dead(user, looks), *self._strays(user, looks, scores)]
+            yield Step(0, 0, len(scores), 0, findings)
+            own = [look.ttl for look in looks.values() if look.user == user.encode()]
+            ends = max([ends, *(monotonic() * 1000 + ttl for ttl in own)])
+            if cursor == 0:
+                break
+        if ends:
+            yield Step(0, 0, 0, 0, list(self._expiry(user, ends)))
+
+    def _look_at_members(self, members: Iterable[bytes]) -> dict[bytes, _Look]:
+        """Look at the session of each member; one that is no sid is no session's."""
+        sids = {member: sid for member in members if is_sid(sid := member.decode("latin-1"))}
+        looks = dict(zip(sids, self._look(list(sids.values())), strict=True))
+        return {member: looks.get(member, _Look("none")) for member in members}
+
+    def _dead(self, user: str, looks: dict[bytes, _Look]) -> Iterator[Finding]:
+        """Find the members of an index that have no session."""
+        dead = [member for member, look in looks.items() if not look.is_session]
+        if dead and self._mends:
+            self._server.call(("ZREM", self._store.index.key(user), *dead))
+        for member in dead:
+            yield self._member("dead-member", user, member, self._mends)
+
+    def _strays(
+        self, user: str, looks: dict[bytes, _Look], scores: dict[bytes, float]
+    ) -> Iterator[Finding]:
+        """Find the members of an index whose session is somebody else's."""
+        stray = [
+            member
+            for member, look in looks.items()
+            if look.is_session
+            and look.user != user.encode()
+            and scores[member] <= look.now - IN_FLIGHT
+        ]
+        if not stray:
+            return
+        dropped = [1] * len(stray)
+        if self._mends:
+            key = self._store.index.key(user)
+            dropped = self._server.call(_INDEX.on(key, "drop", IN_FLIGHT, *stray))
+        for member, is_dropped in zip(stray, dropped, strict=True):
+            owner = text(looks[member].user)
+            note = "nobody's" if owner is None else f"user {owner!r}'s"
+            if is_dropped:
+                yield self._member("stray-member", user, member, self._mends, note)
+
+    def _expiry(self, user: str, ends: float) -> Iterator[Finding]:
+        """Find an index that does not expire, or sooner than a session in it."""
+        key = self._store.index.key(user)
+        left = self._server.call(_INDEX.on(key, "left"))
+        needed = ends - monotonic() * 1000
+        if left != -1 and not 0 <= left < needed - LEEWAY:
+            return
+        kind: Kind = "no-expiry" if left == -1 else "early-expiry"
+        if self._mends:
+            self._server.call(_INDEX.on(key, "life", int(needed + self._slack) + 1))
+        yield Finding(kind, self._shown(INDEX + user), None, user, mended=self._mends)
+
+    def _member(
+        self, kind: Kind, user: str, member: bytes, mended: bool, note: str = ""
+    ) -> Finding:
+        sid = member.decode("latin-1")
+        # What is no sid may be a whole cookie.
+        sid = sid if is_sid(sid) else f"{sid[:4]}…"
+        return Finding(kind, self._shown(INDEX + user), sid, user, note, mended)
+
+    def _prefixed(self, rest: bytes) -> bytes:
+        return self._settings.prefix.encode() + rest
+
+    def _shown(self, rest: str) -> str:
+        return self._settings.prefix + rest
+
+
+def _masked(key: bytes, prefix: str) -> str:
+    """Return the name of a key that is not ours as it may be shown.
+
+    In Flask-Session the name of a key is the very cookie that opens the session.
+    """
+    rest = key.decode("utf-8", "replace").removeprefix(prefix)
+    return f"{prefix}{rest}" if rest.startswith(INDEX) else f"{prefix}{rest[:4]}…"

@@ -1,0 +1,83 @@
+-- Look at one key that is named as a session, and mend it if asked.
+--
+-- KEYS[1]  the key
+-- ARGV[1]  'mend', or 'look'
+-- ARGV[2]  absolute lifetime in seconds; '' for none
+-- ARGV[3]  idle lifetime in seconds for a session that does not say its own
+--
+-- Replies {state, now, ttl, born, seen, user}. The state is
+--   none      nothing is there
+--   other     it is of another type
+--   broken    no cookie can open it; if asked, it was deleted
+--   overdue   it had no expiry and should have ended by now; if asked, it was deleted
+--   endless   it has no expiry; if asked, it was given one
+--   sound     none of these
+-- ttl is what is left of its life or should be, in milliseconds; all but the state is there from
+-- 'overdue' on.
+--
+-- What it judges by, each commit changes in one script: it never sees a half of one.
+
+local key, mends = KEYS[1], ARGV[1] == 'mend'
+local MANY = 1000
+
+local function number(text)
+  local whole, rest = string.match(text or '', '^(%d+)(.*)$')
+  if whole and #whole <= 18 and (rest == '' or (string.match(rest, '^%.%d+$') and #rest <= 19)) then
+    return tonumber(text)
+  end
+end
+
+local kind = redis.call('TYPE', key).ok
+if kind ~= 'hash' then
+  return {kind == 'none' and 'none' or 'other'}
+end
+
+-- To go through all the fields of a very large session would take too long.
+local function opens()
+  if redis.call('HLEN', key) > MANY then
+    return true
+  end
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if string.sub(field, 1, 8) == '@secret:' and redis.call('HGET', key, field) == '0' then
+      return true
+    end
+  end
+  return false
+end
+
+local held = redis.call('HMGET', key, '@born', '@seen', '@idle', '@user')
+local born, seen, user = number(held[1]), number(held[2]), held[4]
+if not born or not opens() then
+  if mends then
+    redis.call('UNLINK', key)
+  end
+  return {'broken'}
+end
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local function reply(state, ttl)
+  local function text(at)
+    return string.format('%.3f', at)
+  end
+  return {state, text(now), text(ttl), text(born), text(seen or born), user}
+end
+
+local ttl = redis.call('PTTL', key)
+if ttl >= 0 then
+  return reply('sound', ttl)
+end
+local expires = (seen or born) + (number(held[3]) or tonumber(ARGV[3]))
+if ARGV[2] ~= '' then
+  expires = math.min(expires, born + tonumber(ARGV[2]))
+end
+if expires <= now then
+  if mends then
+    redis.call('UNLINK', key)
+  end
+  return reply('overdue', 0)
+end
+if mends then
+  redis.call('PEXPIREAT', key, string.format('%d', math.floor(expires * 1000)))
+end
+return reply('endless', math.floor((expires - now) * 1000))
