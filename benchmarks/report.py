@@ -1,0 +1,120 @@
+"""Runs the benchmarks, prints their tables, and writes docs/performance.md and its plot.
+
+All of them take some twenty minutes: `python benchmarks/report.py`. To measure only some again,
+name them: requests, counts, workers, growth. `--quick` takes some three minutes and writes
+nothing. `--render` measures nothing and writes what was found last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+from datetime import datetime, timezone
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import counts
+import growth
+import plot
+import requests
+import workers
+from contenders import BENCHMARKED
+from requests import Server
+from tables import Table
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results.json"
+PAGE = HERE.parent / "docs" / "performance.md"
+PLOT = HERE.parent / "docs" / "performance.svg"
+
+PARTS: dict[str, Any] = {
+    "requests": requests,
+    "counts": counts,
+    "workers": workers,
+    "growth": growth,
+}
+
+
+def environment() -> str:
+    """Return what was measured, and on what, in words."""
+    with Server(BENCHMARKED) as server:
+        info = server.ask("INFO", "server").decode()
+    names = {
+        "Flask": "flask",
+        "Werkzeug": "werkzeug",
+        "redis-py": "redis",
+        "hiredis": "hiredis",
+        "Flask-Session": "flask-session",
+        "orjson": "orjson",
+    }
+    installed = {each.name.lower().replace("_", "-"): each.version for each in distributions()}
+    versions = [f"Python {platform.python_version()}"]
+    for title, name in names.items():
+        versions.append(f"{title} {installed[name]}" if name in installed else f"no {title}")
+    found = re.search(r"redis_version:(\S+)", info)
+    versions.append(f"Redis {found[1] if found else '?'} over TCP on the same machine")
+    machine = f"{platform.system()} on {platform.machine()}, {os.cpu_count()} cores"
+    return f"{datetime.now(timezone.utc):%Y-%m-%d}. {', '.join(versions)}. {machine}."
+
+
+def tables_of(part: str, found: Any) -> list[Table]:
+    """Return the tables of one part's results."""
+    if part == "requests":
+        made = [requests.table(size, cases) for size, cases in found.items()]
+        return [*made, requests.bars(found)]
+    made = PARTS[part].tables(found)
+    return [*made, counts.bars(found)] if part == "counts" else made
+
+
+def page(text: str, results: dict[str, Any]) -> str:
+    """Return the page with the tables between its marks renewed."""
+    for part, result in results.items():
+        tables = tables_of(part, result["found"])
+        content = "\n\n".join(
+            [f"Measured {result['environment']}", *(t.markdown() for t in tables)]
+        )
+        marks = re.compile(rf"(<!-- {part} -->\n).*?(<!-- end of {part} -->)", re.DOTALL)
+        before, after = marks.search(text).groups()  # type: ignore[union-attr]
+        text = marks.sub(lambda _, new=f"{before}\n{content}\n\n{after}": new, text)
+    return text
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"what to measure: {', '.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true", help="measure less and write nothing")
+    parser.add_argument("--render", action="store_true", help="measure nothing")
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.parts) - set(PARTS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+
+    results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    machine = environment()
+    print(machine)
+    for part in () if asked.render else asked.parts or PARTS:
+        found = PARTS[part].run(quick=asked.quick)
+        results[part] = {"environment": machine, "found": found}
+        for table in tables_of(part, found):
+            print(table.text(), flush=True)
+    if asked.quick:
+        return
+    results = {part: results[part] for part in PARTS if part in results}
+    RESULTS.write_text(json.dumps(_rounded(results), ensure_ascii=False) + "\n", "utf-8")
+    PAGE.write_text(page(PAGE.read_text("utf-8"), results), "utf-8")
+    PLOT.write_text(plot.svg(results["requests"]["found"]), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
