@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha1
 from importlib.resources import files
+from time import monotonic
 from typing import Any
 
 from .errors import StoreUnavailable, WrongType
@@ -20,6 +21,11 @@ log = logging.getLogger("flask_redis_session")
 HGETALL = "hgetall"
 HMGET = "hmget"
 ZREVRANGE = "zrevrange"
+
+_READS = {HGETALL, HMGET, ZREVRANGE, "ZSCAN", "ZSCORE"}
+
+#: For how long nothing may have failed, in seconds, before a partial outage is over.
+SETTLED = 1.0
 
 #: One command as it goes over the wire. A script is one whose name is ``EVALSHA``.
 Command = tuple[Any, ...]
@@ -44,6 +50,61 @@ class Script:
 _SCRIPTS: dict[str, Script] = {}
 
 
+class _Outage:
+    """What the log tells of failures: once that they begin, once that they are over.
+
+    Redis may serve one kind of command and refuse another, as a replica or a server without
+    memory does, or fail on one node of a cluster only. What succeeds between such failures ends
+    nothing: it takes a success of that kind, and no failure within the last :data:`SETTLED`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # What fails: "answers" of any kind, or else "reads" or "writes"; and since when it did.
+        self._failed_at: dict[str, float] = {}
+        #: Whether something fails.
+        self.lasts = False
+        #: How many are over. A failure of a command that was sent before the last one was over
+        #: is part of that one.
+        self.over = 0
+
+    def failed(self, error: Exception, command: Command, *, refused: bool, over: int) -> None:
+        """Note that a command failed.
+
+        :param error: the client's.
+        :param command: what was sent.
+        :param refused: whether Redis answered, and refused.
+        :param over: how many outages were over when it was sent.
+        """
+        with self._lock:
+            if over != self.over:
+                return
+            begins = not self.lasts
+            self._failed_at[_kind(command) if refused else "answers"] = monotonic()
+            self.lasts = True
+        if begins:
+            log.error("Redis fails; requests that need a session get 503: %r", error)
+
+    def answered(self, command: Command, *, whole: bool) -> None:
+        """Note that a command succeeded while something failed.
+
+        :param command: what was sent.
+        :param whole: whether all commands go to one server.
+        """
+        with self._lock:
+            settled = monotonic() - SETTLED
+            for kind, at in [*self._failed_at.items()]:
+                if at <= settled and kind in ("answers", _kind(command)):
+                    del self._failed_at[kind]
+            if whole:
+                self._failed_at.pop("answers", None)
+            if self._failed_at or not self.lasts:
+                return
+            self.lasts = False
+            self.over += 1
+        log.warning("Redis answers again.")
+
+
 class Server:
     """A Redis server, a Sentinel's primary or a cluster, behind a client of the user's or ours.
 
@@ -58,7 +119,7 @@ class Server:
         self._lock = threading.Lock()
         self._failures: tuple[type[Exception], ...] = ()
         self._lost_script: type[Exception] = Exception
-        self._down = False
+        self._outage = _Outage()
         #: Whether keys lie on several nodes, so that a pipeline keeps no order between them.
         self.is_cluster = False
 
@@ -68,16 +129,16 @@ class Server:
         :raises WrongType: where the key holds another type than the command works on.
         :raises StoreUnavailable: where Redis fails or refuses.
         """
-        client = self._client or self._open()
+        client, over = self._client or self._open(), self._outage.over
         try:
             # Whatever a client's decode_responses says, a damaged text must reach us as bytes.
             reply = client.execute_command(*command, NEVER_DECODE=True)
         except self._lost_script:
             return self.call(_in_full(command))
         except self._failures as error:
-            raise self._judged(error, command) from error
-        if self._down:
-            self._recovered()
+            raise self._judged(error, command, over) from error
+        if self._outage.lasts:
+            self._outage.answered(command, whole=not self.is_cluster)
         return reply
 
     def in_order(self, commands: Sequence[Command]) -> list[Any]:
@@ -89,12 +150,13 @@ class Server:
         client = self._client or self._open()
         if self.is_cluster or len(commands) == 1:
             return [self.call(command) for command in commands]
+        over = self._outage.over
         replies = self._pipelined(client, commands)
         if any(isinstance(reply, self._lost_script) for reply in replies):
             # All of them once more and in order: each of our scripts and index commands may be
             # sent twice, but none may overtake the one before it.
             return [self.call(command) for command in commands]
-        return self._checked(replies, commands)
+        return self._checked(replies, commands, over)
 
     def together(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands of no particular order, in one round trip to each node.
@@ -104,7 +166,7 @@ class Server:
         """
         if not commands:
             return []
-        client = self._client or self._open()
+        client, over = self._client or self._open(), self._outage.over
         replies = self._pipelined(client, commands)
         lost = [i for i, reply in enumerate(replies) if isinstance(reply, self._lost_script)]
         if lost:
@@ -113,7 +175,7 @@ class Server:
             again = self.together([commands[i] for i in lost[1:]])
             for i, reply in zip(lost[1:], again, strict=True):
                 replies[i] = reply
-        return self._checked(replies, commands)
+        return self._checked(replies, commands, over)
 
     def nodes(self) -> list[Server]:
         """Return the way to each server that holds keys: each primary of a cluster, or this one.
@@ -129,34 +191,37 @@ class Server:
         return [Server(partial(connection, node)) for node in client.get_primaries()]
 
     def _pipelined(self, client: Any, commands: Sequence[Command]) -> list[Any]:
+        over = self._outage.over
         pipeline = client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command, NEVER_DECODE=True)
         try:
             replies: list[Any] = pipeline.execute(raise_on_error=False)
         except self._failures as error:
-            raise self._judged(error, commands[0]) from error
+            raise self._judged(error, commands[0], over) from error
         for reply in replies:
             if isinstance(reply, Exception):
                 # It would keep the request alive, by way of the frames that it went through.
                 reply.__traceback__ = None
         return replies
 
-    def _checked(self, replies: list[Any], commands: Sequence[Command]) -> list[Any]:
+    def _checked(self, replies: list[Any], commands: Sequence[Command], over: int) -> list[Any]:
         for reply, command in zip(replies, commands, strict=True):
             if isinstance(reply, Exception):
-                raise self._judged(reply, command) from reply
-        if self._down:
-            self._recovered()
+                raise self._judged(reply, command, over) from reply
+        if self._outage.lasts:
+            for command in commands:
+                self._outage.answered(command, whole=not self.is_cluster)
         return replies
 
     def _open(self) -> Any:
         with self._lock:
             if self._client is None:
+                over = self._outage.over
                 try:
                     client = self._connect()
                 except _failures_of("redis") as error:
-                    raise self._judged(error, ("connect",)) from error
+                    raise self._judged(error, ("connect",), over) from error
                 library = _library_of(client)
                 self._failures = _failures_of(library)
                 self._lost_script = _exceptions_of(library).NoScriptError
@@ -164,21 +229,20 @@ class Server:
                 self._client = client
             return self._client
 
-    def _judged(self, error: Exception, command: Command) -> Exception:
+    def _judged(self, error: Exception, command: Command, over: int) -> Exception:
         """Return the exception of ours that a failure of the client's comes to."""
         # Inside a script Redis says the word somewhere in the text, elsewhere it begins with it.
         if "WRONGTYPE" in str(error):
             key = command[3 if command[0] in ("EVAL", "EVALSHA") else 1].decode()
             log.error("The key %r in Redis has another type; delete or rename it.", key)
             return WrongType(key)
-        if not self._down:
-            self._down = True
-            log.error("Redis fails; requests that need a session get 503: %r", error)
+        refused = any(cls.__name__ == "ResponseError" for cls in type(error).__mro__)
+        self._outage.failed(error, command, refused=refused, over=over)
         return StoreUnavailable(retry_after=self._retry_after)
 
-    def _recovered(self) -> None:
-        self._down = False
-        log.warning("Redis answers again.")
+
+def _kind(command: Command) -> str:
+    return "reads" if command[0] in _READS else "writes"
 
 
 def _in_full(command: Command) -> Command:
