@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import RevocationUnconfirmed
 from .record import (
@@ -24,12 +24,23 @@ from .server import HMGET, ZREVRANGE, Command, Script, Server
 _INDEX = Script("index.lua")
 _REVOKE = Script("revoke.lua")
 
+#: How many members one command removes from an index.
+REMOVED = 1000
+
 #: How many sessions are described in one round trip.
 LISTED = 500
 
 #: How many buckets ZSCAN goes through at a time. Every second one may be empty, and a page
 #: costs two round trips where sessions are ended, which are to be one per thousand sessions.
 PAGE = 4096
+
+
+class _Which(NamedTuple):
+    """Which of a user's sessions are to be ended."""
+
+    before: float | None
+    created_before: float | None
+    keep: Collection[str]
 
 
 class Index:
@@ -182,54 +193,68 @@ class Index:
         :raises StoreUnavailable: where Redis fails; what was yielded has been ended.
         :raises RevocationUnconfirmed: where too few replicas have it in time.
         """
+        which = _Which(before, created_before, keep)
+        confirmed: list[int] = []
+        if self._wait is not None:
+            # Before WAIT: a script that has to be sent again would come after it.
+            self._server.call(("SCRIPT", "LOAD", _REVOKE.text))
         if only is not None:
             page = self._scores(user, sorted(set(only) - set(keep)))
-            ended, dead = self._end(user, page, before, created_before, keep)
+            ended, dead = self._end(user, page, which, confirmed)
             yield ended
-            self._conclude(user, ended + dead, bool(ended))
-            return
+            self._server.together(self._removals(user, ended + dead))
+        else:
+            yield from self._end_all(user, which, confirmed)
+        if self._wait is not None and confirmed and min(confirmed) < self._wait[0]:
+            raise RevocationUnconfirmed(0, min(confirmed))
+
+    def _end_all(self, user: str, which: _Which, confirmed: list[int]) -> Iterator[list[str]]:
+        """End what is to be ended of a whole index, a page at a time."""
         cursor = 0
         done: list[str] = []
-        any_ended = False
         while True:
-            commands: list[Command] = [self._scan(user, cursor)]
-            if done:
-                commands.insert(0, self.remove(user, done))
+            commands = [*self._removals(user, done), self._scan(user, cursor)]
             cursor, page = _page_of(self._server.in_order(commands)[-1])
-            ended, dead = self._end(user, page, before, created_before, keep)
+            ended, dead = self._end(user, page, which, confirmed)
             done = ended + dead
-            any_ended = any_ended or bool(ended)
             yield ended
             if cursor == 0:
                 break
-        self._conclude(user, done, any_ended)
+        self._server.together(self._removals(user, done))
 
-    def _conclude(self, user: str, done: Sequence[str], any_ended: bool) -> None:
-        """Remove the last sessions from the index, and wait for replicas where that is asked."""
-        commands: list[Command] = [self.remove(user, done)] if done else []
-        if self._wait is not None and any_ended:
-            # On the same connection: WAIT is about the writes of its own connection.
-            commands.append(("WAIT", *self._wait))
-        if not commands:
-            return
-        reply = self._server.in_order(commands)[-1]
-        if self._wait is not None and any_ended and reply < self._wait[0]:
-            raise RevocationUnconfirmed(0, reply)
+    def _removals(self, user: str, sids: Sequence[str]) -> list[Command]:
+        """Return commands that remove sessions from an index, none of which takes Redis long."""
+        return [
+            self.remove(user, sids[first : first + REMOVED])
+            for first in range(0, len(sids), REMOVED)
+        ]
 
     def _end(
         self,
         user: str,
         page: Iterable[tuple[str, float]],
-        before: float | None,
-        created_before: float | None,
-        keep: Collection[str],
+        which: _Which,
+        confirmed: list[int],
     ) -> tuple[list[str], list[str]]:
-        """End those of a page that are to be ended; return them, and those found dead."""
-        sids = [sid for sid, seen in page if sid not in keep and (before is None or seen < before)]
-        limits = ["" if at is None else repr(at) for at in (before, created_before)]
-        replies = self._server.together(
-            [_REVOKE.on(self._session_key(sid), user.encode(), *limits) for sid in sids]
-        )
+        """End those of a page that are to be ended; return them, and those found dead.
+
+        How many replicas have it is appended to ``confirmed``, where that is asked.
+        """
+        sids = [
+            sid
+            for sid, seen in page
+            if sid not in which.keep and (which.before is None or seen < which.before)
+        ]
+        limits = ["" if at is None else repr(at) for at in (which.before, which.created_before)]
+        commands: list[Command] = [
+            _REVOKE.on(self._session_key(sid), user.encode(), *limits) for sid in sids
+        ]
+        if self._wait is not None and sids:
+            # In the same pipeline: WAIT is about the writes of its own connection.
+            *replies, replicas = self._server.together([*commands, ("WAIT", *self._wait)])
+            confirmed.append(replicas)
+        else:
+            replies = self._server.together(commands)
         found = list(zip(sids, replies, strict=True))
         return [sid for sid, was in found if was == 1], [sid for sid, was in found if was == 0]
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 EXTENSION = "flask_redis_session"
 _NOBODY = (None, None)
 
+# What a response and the one that takes its place may both have to say.
+_OF_EACH = {"Link", "Set-Cookie", "Vary"}
 _OF_THE_BODY = {"accept-ranges", "etag", "expires", "last-modified", "location"}
 
 
@@ -92,7 +94,7 @@ class RedisSessionInterface(SessionInterface):
         if not isinstance(session, RedisSession):
             return
         if session.accessed:
-            response.vary.add("Cookie")
+            _vary(response)
         if session._is_untouched():
             return
         if session._failure is not None:
@@ -152,7 +154,7 @@ class RedisSessionInterface(SessionInterface):
             expires = self.get_expiration_time(app, session)
             response.set_cookie(name, session._token.cookie(), expires=expires, **flags)
             session._owes_cookie = False
-        response.vary.add("Cookie")
+        _vary(response)
         if cookie == "fresh":
             if not (app.debug or app.testing) and session._request is not None:
                 self._sessions(app).advice.give(name, flags, session._request.host)
@@ -229,6 +231,15 @@ def sessions_of(app: Flask) -> ApplicationSessions | None:
     return interface._sessions(app) if isinstance(interface, RedisSessionInterface) else None
 
 
+def _vary(response: Response) -> None:
+    """Tell caches that the response depends on the cookie."""
+    if "Vary" in response.headers:
+        response.vary.add("Cookie")
+    else:
+        # The same in a fifth of the time.
+        response.headers["Vary"] = "Cookie"
+
+
 def _refuse(app: Flask, response: Response, failure: StoreUnavailable) -> None:
     """Turn a response into a 503, by way of the application's own handler if it has one."""
     try:
@@ -244,6 +255,8 @@ def _refuse(app: Flask, response: Response, failure: StoreUnavailable) -> None:
     for name in [*response.headers.keys()]:
         if name.lower().startswith("content-") or name.lower() in _OF_THE_BODY:
             response.headers.remove(name)
+    for name in {name for name, _ in refusal.headers} - _OF_EACH:
+        response.headers.remove(name)
     for name, value in refusal.headers:
-        response.headers[name] = value
+        response.headers.add(name, value)
     response.cache_control.no_store = True

@@ -209,11 +209,12 @@ class TrackedMapping(MutableMapping[str, Any]):
 
     def _settle(self, changes: Changes) -> None:
         """Take changes that have been written for what is stored."""
-        kept = {} if changes.wipe else self._fields
-        gone = set(changes.deletes)
-        self._fields = {name: stored for name, stored in kept.items() if name not in gone}
+        if changes.wipe:
+            self._fields = {}
+        for name in changes.deletes:
+            self._fields.pop(name, None)
         self._fields.update(changes.sets)
-        self._asked.update(changes.sets, gone)
+        self._asked.update(changes.sets, changes.deletes)
         self._mutable.update(key for key in self._assigned if not is_frozen(self._values[key]))
         self._assigned = {}
         self._deleted = set()

@@ -78,7 +78,7 @@ class Save:
     def _stored(self, token: Token) -> Cookie:
         """Save a session that the cookie is taken to open."""
         session = self.session
-        if session._modified is False:
+        if session._modified is False or session._is_only_read():
             return self._unchanged(token)
         changes, binding = session._changes(), session._binding()
         turns = session._permanent != token.permanent

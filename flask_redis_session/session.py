@@ -254,6 +254,10 @@ class RedisSession(TrackedMapping, SessionMixin):
             and not self._permanent
         )
 
+    def _is_only_read(self) -> bool:
+        """Tell whether nothing was assigned, and nothing was read that can change in place."""
+        return self._modified is None and not self._mutable
+
     def _is_stored(self) -> bool:
         """Tell whether there is a session that the cookie opens, loading it to know."""
         if self._record is None and self._token is not None:

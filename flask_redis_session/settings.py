@@ -9,6 +9,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from .connect import check_url
 from .errors import SettingError
@@ -21,6 +22,9 @@ DeviceInfo = Callable[["Request"], "tuple[str | None, str | None] | None"]
 
 DEFAULT_URL = "redis://localhost:6379/0"
 DEFAULT_PREFIX = "session:"
+
+#: The longest lifetime, in seconds: what Redis and the calendar hold in any case.
+LONGEST = 100 * 365.25 * 86400
 
 #: Every setting, with its default.
 DEFAULTS: dict[str, Any] = {
@@ -202,10 +206,9 @@ def _seconds(config: Mapping[str, Any], name: str, *, least: float = 0.001) -> f
         problem = f"expects a timedelta or a number of seconds, not {value!r}."
         raise SettingError(name, problem)
     # Not "seconds < least": NaN is no number of seconds either.
-    if not least <= seconds < float("inf"):
-        problem = (
-            f"expects {'a positive time' if least else '0 or a positive time'}, not {value!r}."
-        )
+    if not least <= seconds <= LONGEST:
+        kind = "a positive time" if least else "0 or a positive time"
+        problem = f"expects {kind} of at most 100 years, not {value!r}."
         raise SettingError(name, problem)
     return seconds
 
@@ -259,7 +262,24 @@ def _revoke_wait(value: Any, client: Any, url: str | None) -> tuple[int, int] | 
         problem = "does not work in a cluster, where a user's sessions have several primaries."
         raise SettingError(name, problem)
     replicas, milliseconds = value
+    timeout = _timeout(client, url)
+    if timeout is not None and milliseconds >= timeout * 1000:
+        problem = (
+            f"waits for {milliseconds} ms, but the client gives up after {timeout * 1000:.0f} ms; "
+            "give it a longer socket_timeout, in SESSION_REDIS_URL or where you make it."
+        )
+        raise SettingError(name, problem)
     return replicas, milliseconds
+
+
+def _timeout(client: Any, url: str | None) -> float | None:
+    """Return how long a client waits for a reply, in seconds, where that can be told."""
+    if url is not None:
+        given = parse_qs(urlsplit(url).query).get("socket_timeout")
+        return float(given[0]) if given else 1.0
+    pool = getattr(client, "connection_pool", None)
+    timeout = getattr(pool, "connection_kwargs", {}).get("socket_timeout")
+    return timeout if isinstance(timeout, (int, float)) else None
 
 
 def _type(value: object) -> str:

@@ -182,7 +182,12 @@ class Store:
             # is harmless, whereas a live session outside the index could not be ended.
             add = self.index.add(binding.user, token.sid, lifetime.idle)
             committed = self._committed(self._indexed(token.sid, [add, script])[1])
-        elif known is not None and known.user is not None and self._crosses(known):
+        elif (
+            known is not None
+            and known.user is not None
+            and (lifetime.fixed or self._crosses(known))
+        ):
+            # Also where it is to live longer from now on, as the index must outlive it.
             touched = True
             idle = known.idle if known.idle is not None else lifetime.idle
             touch = self.index.touch(known.user, token.sid, max(idle, lifetime.idle))
@@ -194,7 +199,8 @@ class Store:
         if known is not None:
             # A reply to a commit that was sent twice tells what the first one made of it.
             committed = committed._replace(user=known.user)
-        self._follow(token.sid, committed, binding, touched)
+        due = not touched and (lifetime.fixed or self._crosses_between(committed))
+        self._follow(token.sid, committed, binding, due=due)
         return committed
 
     def _indexed(self, sid: str, commands: Sequence[Command]) -> list[Any]:
@@ -209,15 +215,15 @@ class Store:
             raise
 
     def _follow(
-        self, sid: str, committed: Committed, binding: Binding | None, touched: bool
+        self, sid: str, committed: Committed, binding: Binding | None, *, due: bool
     ) -> None:
-        """Let the index follow what a commit turned out to have done."""
+        """Let the index follow what a commit turned out to have done; touch it where it is due."""
         user = committed.user
         if user is None:
             return
         if committed.what == "ended" or (binding is not None and binding.user != user):
             command = self.index.remove(user, [sid])
-        elif not touched and self._crosses_between(committed):
+        elif due:
             command = self.index.touch(user, sid, committed.idle or 0.0)
         else:
             return
