@@ -238,6 +238,13 @@ class ApplicationSessions:
         self.touches.note(token, alive=committed.what == "saved")
         return committed.what == "saved"
 
+    def ended(self, token: Token) -> None:
+        """Note that a cookie opens nothing any more.
+
+        :param token: the cookie.
+        """
+        self.touches.note(token, alive=False)
+
     def device(self, request: Request | None) -> tuple[str | None, str | None]:
         """Return the user agent and the address to keep of a sign-in.
 

@@ -123,7 +123,7 @@ class Save:
         if user is not None and binding is not None:
             self.sessions.end_surplus(user, keep=token.sid)
         if fresh is not None:
-            self.sessions.touches.note(token, alive=False)
+            self.sessions.ended(token)
             return "fresh"
         return "refresh" if session._permanent or token.permanent else "same"
 

@@ -37,6 +37,9 @@ class Source(Protocol):
     def learn(self, usage: Usage) -> None:
         """Take note of what a request used of a session that it loaded."""
 
+    def ended(self, token: Token) -> None:
+        """Note that a cookie opens nothing any more."""
+
     def sessions(self, user: str, current: str | None) -> list[SessionInfo]:
         """Return a user's live sessions, the current one marked."""
 
@@ -289,6 +292,8 @@ class RedisSession(TrackedMapping, SessionMixin):
 
     def _end(self) -> None:
         """Become a new and empty session: the stored one has been ended."""
+        if self._token is not None:
+            self._source.ended(self._token)
         self.clear()
         self._token = self._record = None
         self._wiped = self._rotates = self._forced = self._owes_cookie = False

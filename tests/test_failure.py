@@ -218,7 +218,6 @@ class TestRefused:
         for view in (lambda: session["a"], lambda: session.update(a=2)):
             assert [] == browser.visit(view, status=503).cookies
 
-    @pytest.mark.xfail(strict=True, reason="of several headers of one name the last alone is kept")
     def test_cookies_of_the_handler(self, site, fail):
         """What the handler sets arrives, and so does what the view had set."""
 

@@ -223,6 +223,25 @@ class TestRevoke:
 class TestExpiry:
     """The index of a user expires no sooner than any of its members."""
 
+    @pytest.mark.parametrize(
+        "view",
+        [lambda: session["a"], lambda: session.update(a=2), lambda: session.update(a=session["a"])],
+        ids=["read", "blind", "read and set"],
+    )
+    def test_follows(self, valkey, view):
+        """Whatever moves the expiry of a session after an interval moves its index along."""
+        site = Site(valkey, SESSION_LIFETIME=1000)
+        (browser,) = site.browsers(23, 1)
+        browser.set(a=1)
+
+        for _ in range(20):
+            site.later(61)
+            browser.visit(view)
+            index, members = self.lives(site, 23)
+
+            assert index >= members > 995_000
+        assert site.redis.zscore("session:user:23", browser.sid) > site.redis.time()[0] - 30
+
     def lives(self, site, user_id):
         """Return how long the index and the longest of its members live, in milliseconds."""
         members = [site.redis.pttl(site.key(sid)) for sid in site.index(user_id)]
@@ -245,9 +264,6 @@ class TestExpiry:
 
             assert index >= members
 
-    @pytest.mark.xfail(
-        strict=True, reason="a session that becomes permanent does not take its index along"
-    )
     def test_permanent(self, valkey):
         """A session that becomes permanent takes its index along."""
         site = Site(valkey)
@@ -259,9 +275,6 @@ class TestExpiry:
         assert members > 86400 * 30 * 1000
         assert index >= members
 
-    @pytest.mark.xfail(
-        strict=True, reason="a session that becomes permanent does not take its index along"
-    )
     @settings(
         max_examples=30,
         deadline=None,

@@ -163,7 +163,6 @@ class TestDeadCookies:
 
         assert [[], [], []] == [browser.visit().cookies for _ in range(3)]
 
-    @pytest.mark.xfail(strict=True, reason="what ended is remembered as alive for a touch interval")
     def test_signed_out(self, valkey):
         """A late request does not give the browser back what it was told to forget."""
         _, browser = permanent_site(valkey)
