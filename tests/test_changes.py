@@ -60,6 +60,7 @@ def commits(site, browser, view):
         lambda: session["cart"][0].update(sku=1),
         lambda: (session["cart"].append(1), session["cart"].pop()),
         lambda: session.pop("nothing", None),
+        lambda: (session.update(new=1), session.pop("new")),
         lambda: session.get("cart"),
         lambda: dict(session),
     ],
@@ -178,3 +179,20 @@ def test_blind_set(browser):
     browser.visit(lambda: session.update(name="leo"))
 
     assert {**content, "name": "leo"} == browser.read()
+
+
+def test_other_requests_change(site):
+    """What another request changed between two loads is not changed back by looking at it."""
+    browser = site.browser()
+    browser.set(cart=[1], blob="x" * 1_000_000)
+    for _ in range(3):
+        browser.visit(lambda: session["cart"])
+    other = browser.twin()
+
+    def view():
+        before = session["cart"]
+        other.set(cart=[2])
+        return before, len(dict(session))
+
+    assert ([1], 2) == browser.visit(view).value
+    assert [2] == browser.read()["cart"]
