@@ -17,9 +17,9 @@ from .errors import RevocationIncomplete, RevocationUnconfirmed, StoreUnavailabl
 from .plan import Plans
 from .record import Changes, Record, SessionInfo, field_of, moment
 from .server import Server
-from .session import Loaded, Usage, When
 from .settings import Settings
 from .signals import session_ended
+from .source import Loaded, Usage, When
 from .store import Lifetime, Store
 from .token import Token, is_sid
 from .touches import Touches

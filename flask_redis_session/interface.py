@@ -13,8 +13,9 @@ from .application import ApplicationSessions, sids_of
 from .errors import StoreUnavailable
 from .record import SessionInfo
 from .save import Cookie, Save
-from .session import RedisSession, When, user_text
+from .session import RedisSession, user_text
 from .settings import read_settings
+from .source import When
 from .token import parse_cookie
 
 if TYPE_CHECKING:

@@ -1,0 +1,60 @@
+"""Where a session comes from, as the session sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from .record import Record, SessionInfo
+from .token import Token
+
+#: A point in time: aware, or so long ago, or epoch seconds.
+When = datetime | timedelta | float
+
+
+class Source(Protocol):
+    """Where a session comes from: the sessions of one application."""
+
+    #: The session keys that hold the user's id; the first present counts.
+    user_keys: tuple[str, ...]
+    #: Seconds that no session outlives; ``None``: no limit.
+    absolute: float | None
+
+    def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
+        """Load what is needed to know a key, or every key where it is ``None``."""
+
+    def learn(self, usage: Usage) -> None:
+        """Take note of what a request used of a session that it loaded."""
+
+    def ended(self, token: Token) -> None:
+        """Note that a cookie opens nothing any more."""
+
+    def sessions(self, user: str, current: str | None) -> list[SessionInfo]:
+        """Return a user's live sessions, the current one marked."""
+
+    def revoke(
+        self, user: str, *, before: When | None, keep: str | None, current: str | None
+    ) -> list[str]:
+        """End a user's sessions and return their sids."""
+
+
+#: A session hash or a part of it, and the fields that were asked for (``None``: all).
+Loaded = tuple[Record, Sequence[bytes] | None]
+
+
+@dataclass(slots=True)
+class Usage:
+    """What one request uses of its session.
+
+    :param endpoint: the endpoint that serves the request, if one does.
+    :param fields: the fields that were read.
+    :param fetches: how often something was loaded.
+    :param everything: what the first load brought, where that was everything.
+    """
+
+    endpoint: str | None
+    fields: set[bytes]
+    fetches: int = 0
+    everything: Mapping[bytes, bytes] | None = None
