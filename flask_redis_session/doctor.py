@@ -268,7 +268,7 @@ class Doctor:
             dropped = self._server.call(_INDEX.on(key, "drop", IN_FLIGHT, *stray))
         for member, is_dropped in zip(stray, dropped, strict=True):
             owner = text(looks[member].user)
-            note = "nobody's" if owner is None else f"user {owner!r}'s"
+            note = "of nobody" if owner is None else f"of user {owner!r}"
             if is_dropped:
                 yield self._member("stray-member", user, member, self._mends, note)
 
