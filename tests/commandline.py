@@ -12,9 +12,6 @@ from flask_redis_session.token import digest, new_token
 if TYPE_CHECKING:
     import flask
 
-#: What only :func:`make` puts into a session.
-USERS_KEY = {"name": '"mira"'}
-
 
 class Outcome:
     """What a command came to."""
@@ -49,7 +46,7 @@ def make(
 ) -> list[str]:
     """Store so many sessions of a user as the library would, and return their sids."""
     now = time.time()
-    made = []
+    made: list[str] = []
     for first in range(0, count, 10_000):
         pipeline = redis.pipeline(transaction=False)
         seen = {}
@@ -62,7 +59,6 @@ def make(
                 "@idle": str(life),
                 f"@secret:{digest(token.secret)}": "0",
                 "user_id": json.dumps(str(user_id)),
-                **USERS_KEY,
             }
             if user_id is not None:
                 fields["@user"] = str(user_id)
