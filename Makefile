@@ -11,11 +11,12 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 CHECKED := flask_redis_session tests/servers.py tests/reaper.py tests/conftest.py tests/flask_suite.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench flask-suite coverage clean
+.PHONY: help demo test soak check format bench flask-suite coverage clean
 
 help:
 	@echo "make demo         serve the demo on http://127.0.0.1:5000"
 	@echo "make test         run the tests, on servers they start themselves"
+	@echo "make soak         run the tests that take minutes, one after another"
 	@echo "make check        check format, style and types"
 	@echo "make bench        run the benchmarks"
 	@echo "make flask-suite  run Flask's own tests on these sessions"
@@ -28,6 +29,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	@$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+soak: $(VENV)/.dev
+	@$(BIN)/pytest -m soak $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
