@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -124,7 +124,6 @@ def _each(
     """Return the median of an action, its round trips, and the longest command of them all."""
     times = []
     link.ask("SLOWLOG", "RESET")
-    memory = _peak_memory()
     sent = 0
     for _ in range(repeated):
         if before is not None:
@@ -141,7 +140,6 @@ def _each(
         "round_trips": sent,
         "longest": microseconds / 1e6,
         "command": command,
-        "memory": _peak_memory(reset=False) - memory,
     }
 
 
@@ -162,15 +160,19 @@ def counted() -> Iterator[list[None]]:
         AbstractConnection.send_packed_command = original
 
 
-def _peak_memory(*, reset: bool = True) -> int:
-    """Return the most memory that this process has had since it was reset, in bytes."""
-    with suppress(OSError):
-        if reset:
-            Path("/proc/self/clear_refs").write_text("5")
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def memory_of_ending(count: int, server: Server) -> int:
+    """Return how much Python needs at most to end so many sessions, in bytes."""
+    app = ours(content(KEYS, EACH), EACH, server.url)
+    interface: Any = app.session_interface
+    with Link(server) as link:
+        fill(link, count, USER)
+    interface.list_sessions(USER, limit=1)
+    # It slows everything down, so it is no part of what is timed.
+    tracemalloc.start()
+    assert interface.revoke_sessions(USER) == count
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
 
 
 # --------------------------------------------------------------------------- in one Redis
@@ -243,6 +245,8 @@ def tables_of_crowds(found: dict[str, Any]) -> list[Table]:
     )
     for count, actions in found["of_one_user"].items():
         one.rows.append([count, *map(_action, actions.values())])
+    needed = [f"{size / 1e6:.1f} MB for {count}" for count, size in found["memory"].items()]
+    one.notes = [*one.notes, f"Python needs at most so much to end them: {', '.join(needed)}."]
     all_of_them = Table(
         f"Sessions in one Redis, of {KEYS} keys of {EACH} B: bytes per session, µs per request",
         [

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from contenders import BENCHMARKED, content, flask_session, floor, nested, ours, text
-from crowd import of_one_user, of_redis, tables_of_crowds
+from crowd import memory_of_ending, of_one_user, of_redis, tables_of_crowds
 from requests import Contender
 from tables import Table, figure
 from wsgi import Browser
@@ -55,6 +55,10 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     crowds = [count for count in CROWDS if count <= most]
     with Server(BENCHMARKED) as server:
         found["of_one_user"] = {f"{count:,}": of_one_user(count, server) for count in crowds}
+    with Server(BENCHMARKED) as server:
+        found["memory"] = {
+            f"{count:,}": memory_of_ending(count, server) for count in (10_000, 100_000)
+        }
     with Server(BENCHMARKED) as server:
         found["of_redis"] = {
             f"{count:,}": of_redis(count, server) for count in crowds if count >= 10_000

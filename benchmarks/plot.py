@@ -6,14 +6,13 @@ from html import escape
 from math import log10
 
 from requests import CASES, Times, over_floor
-from tables import figure
 
 SIZES = ("3 × 20 B", "100 × 1 KB", "1,000 × 1 KB")
 SHOWN = ("untouched", "read_one", "set_one")
 SIDES = {"flask_session": "Flask-Session", "ours": "flask-redis-session"}
 
-WIDTH, HEIGHT = 780, 250
-LEFT, TOP = 74, 66
+WIDTH, HEIGHT = 780, 240
+LEFT, TOP = 74, 78
 PANEL, GAP = 150, 86
 ROW, BAR = 54, 17
 #: The scale is logarithmic and begins here, in microseconds.
@@ -44,12 +43,12 @@ def svg(found: dict[str, dict[str, Times]]) -> str:
     scale = PANEL / log10(most / LEAST)
     parts = [
         _text(0, 16, "What a session costs a request", "title"),
-        _text(226, 16, "µs over Flask that stores nothing, log scale, median", "quiet"),
+        _text(0, 35, "µs over Flask that stores nothing, log scale, median", "quiet"),
     ]
     for at, (side, title) in enumerate(SIDES.items()):
         x = WIDTH - 262 + at * 118
-        parts.append(f'<rect class="{side}" x="{x}" y="26" width="11" height="11" rx="2"/>')
-        parts.append(_text(x + 16, 36, title, ""))
+        parts.append(f'<rect class="{side}" x="{x}" y="7" width="11" height="11" rx="2"/>')
+        parts.append(_text(x + 16, 17, title, ""))
     for row, case in enumerate(SHOWN):
         parts.append(_text(0, TOP + row * ROW + 28, CASES[case], ""))
     for panel, size in enumerate(SIZES):
@@ -64,7 +63,7 @@ def svg(found: dict[str, dict[str, Times]]) -> str:
                     f'<rect class="{side}" x="{x}" y="{y}" width="{width:.1f}" '
                     f'height="{BAR}" rx="2"/>'
                 )
-                label = f"<tspan>{figure(round(cost[side]))}</tspan>"
+                label = f"<tspan>{cost[side]:,.0f}</tspan>"
                 if side == "ours":
                     ratio = cost["flask_session"] / cost["ours"]
                     shown = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"

@@ -58,6 +58,9 @@ def environment() -> str:
     found = re.search(r"redis_version:(\S+)", info)
     versions.append(f"Redis {found[1] if found else '?'} over TCP on the same machine")
     machine = f"{platform.system()} on {platform.machine()}, {os.cpu_count()} cores"
+    # Nothing else gets the processor then; see docs/performance.md.
+    if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) == os.SCHED_FIFO:
+        machine += ", with real-time priority"
     return f"{datetime.now(timezone.utc):%Y-%m-%d}. {', '.join(versions)}. {machine}."
 
 
