@@ -466,6 +466,7 @@ class Gunicorn:
         self._config = config
         self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
+        self._visitors: list[Visitor] = []
 
     def __enter__(self) -> Self:
         environment = os.environ | {"SHOP": json.dumps(self._config)}
@@ -482,6 +483,8 @@ class Gunicorn:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        for visitor in self._visitors:
+            visitor.close()
         if self._process is None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -498,14 +501,20 @@ class Gunicorn:
         """What the workers logged."""
         return self._log.read_text()
 
+    def visitor(self, cookie: str | None = None) -> Visitor:
+        """Return a browser, whose connection is closed at the end."""
+        visitor = Visitor(self.port, cookie)
+        self._visitors.append(visitor)
+        return visitor
+
     def pids(self) -> set[int]:
         """Return the workers that answer a handful of requests."""
         if self._process is not None and self._process.poll() is not None:
             raise NotReady(f"gunicorn ended at its start:\n{self.log}")
         found = set()
         for _ in range(6 * self._workers):
+            visitor = Visitor(self.port)
             with suppress(OSError):
-                visitor = Visitor(self.port)
                 found.add(int(visitor.ask("/pid").body))
-                visitor.close()
+            visitor.close()
         return found

@@ -1,0 +1,168 @@
+"""A network that drops, delays, cuts and duplicates what goes between a site and its server."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from faults import SOON, AnyBrowser, figure, took
+from proxy import Proxy
+from webapp import Site, session
+
+
+@pytest.fixture
+def proxy(valkey):
+    """A proxy before a server."""
+    with Proxy(valkey.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def site(valkey, proxy):
+    """A site that reaches its server by way of the proxy."""
+    return Site(valkey, SESSION_REDIS_URL=proxy.url + "?socket_timeout=0.4")
+
+
+def visitor(site, **values):
+    """Return a browser with a session."""
+    browser = AnyBrowser(site)
+    browser.set(a=1, **values)
+    return browser
+
+
+@pytest.mark.parametrize("way", ["requests", "replies"])
+def test_dropped(site, proxy, way):
+    """What is swallowed is waited for once; then everything is as before."""
+    browser = visitor(site)
+    cookie = browser.cookie
+
+    views = [lambda: session.update(a=2), lambda: session["a"]]
+    proxy.drops = way
+    began = time.monotonic()
+    answers = [browser.visit_any(view) for view in views]
+    browser.visit()
+    assert time.monotonic() - began < SOON
+    proxy.mend()
+
+    assert [503, 503] == [answer.status for answer in answers]
+    assert cookie == browser.cookie
+    # Whether it was written, only the server knows.
+    assert {"requests": {"a": 1}, "replies": {"a": 2}}[way] == browser.read()
+
+
+def test_delayed(site, proxy):
+    """What comes late, but in time, is waited for."""
+    browser = visitor(site)
+    proxy.delays = {"replies": 0.1}
+
+    browser.set(a=2)
+
+    assert {"a": 2} == browser.read()
+
+
+def test_too_late(site, proxy):
+    """A reply that comes too late is never taken for the reply to another request."""
+    browsers = [visitor(site, name=f"name{number}") for number in range(8)]
+    wrong, refused = [], []
+
+    def read(number):
+        for _ in range(20):
+            answer = browsers[number].visit_any(lambda: session["name"])
+            if answer.status == 503:
+                refused.append(number)
+            elif answer.value != f"name{number}":
+                wrong.append(answer.value)
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(8)]
+    proxy.delays = {"replies": 0.5}
+    for thread in threads:
+        thread.start()
+    time.sleep(1.2)
+    proxy.mend()
+    for thread in threads:
+        thread.join()
+
+    assert refused
+    assert [] == wrong
+
+
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("way", ["requests", "replies"])
+def test_cut_once(site, proxy, way, step):
+    """A sign-in whose connection is cut at any byte is served by a second connection."""
+    browser = visitor(site)
+    before = proxy.passed[way]
+    browser.sign_in("before")
+    length = proxy.passed[way] - before
+
+    cuts = range(0, length, step)
+    for cut in cuts:
+        browser = visitor(site)
+        planted = browser.twin()
+        proxy.cut(way, cut)
+        browser.sign_in(cut)
+        proxy.mend()
+
+        assert {"a": 1, "user_id": cut} == browser.read()
+        assert [browser.sid] == site.index(cut)
+        assert {} == planted.read()
+    assert len(cuts) + 1 == len([name for name in site.names() if ":user:" not in name])
+    figure(f"sign-in cut in its {way}", f"at {len(cuts)} of {length} bytes, each served")
+
+
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("way", ["requests", "replies"])
+def test_cut_always(site, proxy, way, step):
+    """A save whose connections are all cut is a 503, and is there in whole or not at all."""
+    browser = visitor(site, b=1)
+    before = proxy.passed[way]
+    browser.set(a=0, b=0)
+    length = proxy.passed[way] - before
+
+    kept = 0
+    for cut in range(0, length, step):
+        held = browser.read()
+        proxy.cut(way, cut, times=2)
+        answer = browser.visit_any(lambda: session.update(a=cut + 1, b=cut + 1))  # noqa: B023
+        proxy.mend()
+        after = browser.read()
+        assert answer.cookie is None
+        assert after["a"] == after["b"]
+        assert after == {"a": cut + 1, "b": cut + 1} or (answer.status, after) == (503, held)
+        kept += after == held
+    figure(f"save cut twice in its {way}", f"of {len(range(0, length, step))}, {kept} not done")
+
+
+def test_duplicated(site, proxy):
+    """What reaches the server twice changes nothing the second time."""
+    proxy.duplicates = True
+    browser = visitor(site)
+    planted = browser.twin()
+    others = [AnyBrowser(site) for _ in range(3)]
+
+    browser.sign_in(23)
+    browser.set(a=2)
+    for other in others:
+        other.sign_in(23)
+    browser.visit(lambda: session.regenerate())
+
+    assert {"a": 2, "user_id": 23} == browser.read()
+    assert {} == planted.read()
+    assert {browser.sid, *(other.sid for other in others)} == set(site.index(23))
+    assert 3 == browser.visit(lambda: session.clear_user_sessions(keep_current=True)).value
+    browser.visit(lambda: session.clear())
+    assert set() == site.names()
+
+
+def test_time(site, proxy):
+    """A network that swallows everything costs a request its timeout, once."""
+    browser = visitor(site)
+    proxy.drops = "requests"
+    began = time.monotonic()
+
+    browser.visit(lambda: session["a"], status=503)
+
+    assert 0.3 < time.monotonic() - began < SOON
+    figure("dropped, socket_timeout=0.4", f"503 after {took(began)}")
