@@ -8,19 +8,18 @@ broken. What one key says is judged and mended by one script. Between a hash and
 - A session is put into the index of a user before it becomes theirs. A member whose session is
   somebody else's counts once it was put in :data:`IN_FLIGHT` ago, and the script that removes it
   checks that again.
-- A member without a session is dead for good: a sid is never given out twice.
+- A member without a session is dead: no other session gets its sid. It is removed if it still has
+  the score that it was found with, for a client may send a creation twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Literal, NamedTuple
 
 from .application import ApplicationSessions
-from .errors import WrongType
 from .record import number, text
 from .server import Script
 from .survey import INDEX, PAGE, Other, Survey
@@ -171,7 +170,7 @@ class Doctor:
             elif look.state == "endless":
                 yield finding
             if look.state == "overdue" and self._mends:
-                self._forget(sid, look)
+                self._server.call(_INDEX.on(self._index_key(look), "drop", IN_FLIGHT, sid))
             elif look.is_session and look.user is not None:
                 owned[sid] = look
         yield from self._unindexed(owned)
@@ -202,14 +201,13 @@ class Doctor:
         if self._server.call(_INDEX.on(key, "join", sid, repr(look.seen), life)) != 1:
             return False
         if not self._look([sid])[0].is_session:
-            self._forget(sid, look)
+            self._forget(key, {sid.encode(): look.seen})
         return True
 
-    def _forget(self, sid: str, look: _Look) -> None:
-        """Remove a session that has ended from the index of its user."""
-        if look.user is not None:
-            with suppress(WrongType):
-                self._server.call(("ZREM", self._index_key(look), sid))
+    def _forget(self, key: bytes, dead: dict[bytes, float]) -> None:
+        """Remove sessions that have ended from an index, by the scores that they had there."""
+        pairs = [part for member, score in dead.items() for part in (member, repr(score))]
+        self._server.call(_INDEX.on(key, "forget", *pairs))
 
     def _index_key(self, look: _Look) -> bytes:
         return self._prefixed(INDEX.encode() + (look.user or b""))
@@ -226,7 +224,7 @@ class Doctor:
             cursor, members = self._server.call(("ZSCAN", key, cursor, "COUNT", PAGE))
             scores = {bytes(member): float(score) for member, score in members}
             looks = self._look_at_members(scores)
-            findings = [*self._dead(user, looks), *self._strays(user, looks, scores)]
+            findings = [*self._dead(user, looks, scores), *self._strays(user, looks, scores)]
             yield Step(0, 0, len(scores), 0, findings)
             own = [look.ttl for look in looks.values() if look.user == user.encode()]
             ends = max([ends, *(monotonic() * 1000 + ttl for ttl in own)])
@@ -241,11 +239,13 @@ class Doctor:
         looks = dict(zip(sids, self._look(list(sids.values())), strict=True))
         return {member: looks.get(member, _Look("none")) for member in members}
 
-    def _dead(self, user: str, looks: dict[bytes, _Look]) -> Iterator[Finding]:
+    def _dead(
+        self, user: str, looks: dict[bytes, _Look], scores: dict[bytes, float]
+    ) -> Iterator[Finding]:
         """Find the members of an index that have no session."""
         dead = [member for member, look in looks.items() if not look.is_session]
         if dead and self._mends:
-            self._server.call(("ZREM", self._store.index.key(user), *dead))
+            self._forget(self._store.index.key(user), {member: scores[member] for member in dead})
         for member in dead:
             yield self._member("dead-member", user, member, self._mends)
 

@@ -8,6 +8,8 @@
 --                               live for so many milliseconds more; replies 1
 --   drop    age, sid, sid, …    removes those put in or seen more than so many seconds ago:
 --                               nobody can be putting them in now; replies a list of 1 and 0
+--   forget  sid, score, …       removes those whose score still is what it was: a creation that a
+--                               client sent twice may have put one in again; replies 1
 --   life    life                lets the index live for so many milliseconds more; replies 1
 --   left                        replies what is left of its life in milliseconds, as PTTL does
 
@@ -44,6 +46,14 @@ elseif what == 'drop' then
     end
   end
   return dropped
+elseif what == 'forget' then
+  for i = 2, #ARGV, 2 do
+    local score = tonumber(redis.call('ZSCORE', key, ARGV[i]) or '')
+    if score and score == tonumber(ARGV[i + 1]) then
+      redis.call('ZREM', key, ARGV[i])
+    end
+  end
+  return 1
 elseif what == 'life' then
   return outlive(ARGV[2])
 end

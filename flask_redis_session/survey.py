@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from .application import ApplicationSessions
-from .errors import RevocationIncomplete, RevocationUnconfirmed, StoreUnavailable, WrongType
+from .errors import RevocationIncomplete, RevocationUnconfirmed, StoreUnavailable
 from .record import BORN, SEEN, USER, number, text
-from .server import HMGET, ZREVRANGE, Script, Server
+from .server import HMGET, ZREVRANGE, Command, Script, Server
 from .token import is_sid
 
 _REVOKE = Script("revoke.lua")
+_INDEX = Script("doctor_index.lua")
 
 #: How many keys SCAN goes through at a time.
 PAGE = 1000
@@ -194,19 +194,23 @@ class Survey:
         :raises RevocationUnconfirmed: where too few replicas have it in time.
         """
         ended = 0
+        confirmed: list[int] = []
+        wait = self._sessions.settings.revoke_wait
         try:
+            if wait is not None:
+                # Before WAIT: a script that has to be sent again would come after it.
+                self._server.call(("SCRIPT", "LOAD", _REVOKE.text))
             for page in self.pages():
-                count, spared = self._end(page.sids, selection)
+                count, spared = self._end(page.sids, selection, confirmed)
                 if spared:
                     # Somebody signed in or out between the look and the end.
-                    count += self._end(spared, selection)[0]
+                    count += self._end(spared, selection, confirmed)[0]
                 ended += count
                 yield count
-            self._wait(ended)
-        except RevocationUnconfirmed:
-            raise
         except StoreUnavailable as failure:
             raise RevocationIncomplete(ended) from failure
+        if wait is not None and confirmed and min(confirmed) < wait[0]:
+            raise RevocationUnconfirmed(ended, min(confirmed))
 
     def _selected(self, sids: Sequence[str], selection: Selection) -> list[_Found]:
         """Return those that are sessions, and meant."""
@@ -221,35 +225,47 @@ class Survey:
             and _is_older(born, selection.created_before)
         ]
 
-    def _end(self, sids: Sequence[str], selection: Selection) -> tuple[int, list[str]]:
-        """End those of these sessions that are meant; return how many, and the sids spared."""
+    def _end(
+        self, sids: Sequence[str], selection: Selection, confirmed: list[int]
+    ) -> tuple[int, list[str]]:
+        """End those of these sessions that are meant; return how many, and the sids spared.
+
+        How many replicas have it is appended to ``confirmed``, where that is asked.
+        """
         found = self._selected(sids, selection)
-        limits = ["" if at is None else repr(at) for at in selection[:2]]
-        replies = self._server.together(
-            [_REVOKE.on(self._store.key(sid), user or b"", *limits) for sid, user in found]
+        # Read before they end: where a creation that is sent twice brings one back, it differs.
+        scores = self._server.together(
+            [_INDEX.on(self._index_key(user), "has", sid) for sid, user in found]
         )
-        spared = []
-        ended: defaultdict[str | None, list[str]] = defaultdict(list)
-        for (sid, user), reply in zip(found, replies, strict=True):
+        limits = ["" if at is None else repr(at) for at in selection[:2]]
+        commands: list[Command] = [
+            _REVOKE.on(self._store.key(sid), user or b"", *limits) for sid, user in found
+        ]
+        wait = self._sessions.settings.revoke_wait
+        if wait is not None and commands:
+            # In the same pipeline: WAIT is about the writes of its own connection.
+            *replies, replicas = self._server.together([*commands, ("WAIT", *wait)])
+            confirmed.append(replicas)
+        else:
+            replies = self._server.together(commands)
+        ended: defaultdict[bytes | None, list[tuple[str, Any]]] = defaultdict(list)
+        for (sid, user), score, reply in zip(found, scores, replies, strict=True):
             if reply == 1:
-                ended[text(user)].append(sid)
-            elif reply < 0:
-                spared.append(sid)
-        index = self._store.index
-        # All are sent before one is found to be no sorted set; doctor tells of that one.
-        with suppress(WrongType):
-            self._server.together([index.remove(u, ended[u]) for u in ended if u is not None])
-        for user_id, gone in ended.items():
-            self._sessions.announce(user_id, gone, "revoked")
+                ended[user].append((sid, score))
+        self._server.together(
+            [
+                _INDEX.on(self._index_key(user), "forget", *(part for one in gone for part in one))
+                for user, members in ended.items()
+                if (gone := [member for member in members if member[1] not in (None, b"other")])
+            ]
+        )
+        for user, members in ended.items():
+            self._sessions.announce(text(user), [sid for sid, _ in members], "revoked")
+        spared = [sid for (sid, _), reply in zip(found, replies, strict=True) if reply < 0]
         return sum(map(len, ended.values())), spared
 
-    def _wait(self, ended: int) -> None:
-        wait = self._sessions.settings.revoke_wait
-        if wait is None or not ended:
-            return
-        replicas = self._server.call(("WAIT", *wait))
-        if replicas < wait[0]:
-            raise RevocationUnconfirmed(ended, replicas)
+    def _index_key(self, user: bytes | None) -> bytes:
+        return f"{self._prefix}{INDEX}".encode() + (user or b"")
 
     def _held(self, sids: Sequence[str], *fields: bytes) -> list[Any]:
         return self._server.together([(HMGET, self._store.key(sid), *fields) for sid in sids])

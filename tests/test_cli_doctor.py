@@ -177,7 +177,7 @@ class TestWell:
         """A session without expiry ends at once where it should have ended by now."""
         browser, other = site.browsers(23, 2)
         site.redis.persist(site.key(browser.sid))
-        site.age(browser.sid, 2 * 86400)
+        site.age(browser.sid, 2 * 86400, user_id=23)
 
         assert {"no-expiry": 1} == found(site, "--fix")
         assert {} == browser.read()
