@@ -15,7 +15,7 @@
 -- unknown), and where it was saved or ended the time of the server and the state before.
 --
 -- A client may send this twice, because the first reply was lost. So a rotation or a creation
--- that has happened already is told by its fresh secret, and not refused.
+-- that has happened already is told by its fresh secret; it is not refused, nor done again.
 
 local key, proof, fresh = KEYS[1], ARGV[1], ARGV[2]
 local TOMBSTONE = 30
@@ -49,16 +49,17 @@ if held.err then
   return {'gone'}
 end
 local born, seen, idle, user = number(held[1]), held[2], number(held[3]), held[4]
-local resent = fresh ~= '' and held[6] == '0'
 
-if proof == '' then
-  if held[1] and not resent then
+if fresh ~= '' and held[6] == '0' and born then
+  return {'saved', stamp, string.format('%.3f', born), seen, held[3], user}
+elseif proof == '' then
+  if held[1] then
     return {'unknown'}
   end
-  born = born or now
+  born = now
 elseif not born then
   return {'gone'}
-elseif held[5] ~= '0' and not resent then
+elseif held[5] ~= '0' then
   local rotated = number(held[5])
   if rotated and math.abs(now - rotated) <= TOMBSTONE then
     return {'rotated'}
@@ -80,8 +81,8 @@ if expires <= now then
 end
 
 local wipe = ARGV[6] == 'wipe'
-local creates = proof == '' and not held[1]
-local rotates = fresh ~= '' and proof ~= '' and not resent
+local creates = proof == ''
+local rotates = fresh ~= '' and not creates
 local deletions = tonumber(ARGV[7])
 
 local changed = {}

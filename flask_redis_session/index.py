@@ -23,6 +23,10 @@ from .server import HMGET, ZREVRANGE, Command, Script, Server
 
 _INDEX = Script("index.lua")
 _REVOKE = Script("revoke.lua")
+_FORGET = Script("forget.lua")
+
+#: A session in an index: its sid and its score.
+Member = tuple[str, float]
 
 #: How many members one command removes from an index.
 REMOVED = 1000
@@ -134,27 +138,27 @@ class Index:
         left = limit
         while left is None or left > 0:
             wanted = LISTED if left is None else min(left, LISTED)
-            sids = self._newest(user, offset, wanted)
-            infos, dead = self._described(user, sids)
+            members = self._newest(user, offset, wanted)
+            infos, dead = self._described(user, members)
             yield infos
-            if len(sids) < wanted:
+            if len(members) < wanted:
                 break
-            offset += len(sids) - dead
+            offset += len(members) - dead
             left = None if left is None else left - len(infos)
 
-    def _described(self, user: str, sids: Sequence[str]) -> tuple[list[SessionInfo], int]:
+    def _described(self, user: str, members: Sequence[Member]) -> tuple[list[SessionInfo], int]:
         """Describe a user's live sessions; remove the dead ones, and return how many."""
+        sids = [sid for sid, _ in members]
         names = (BORN, SEEN, IDLE, USER, AGENT, ADDRESS)
         hashes = self._server.together([(HMGET, self._session_key(sid), *names) for sid in sids])
         # Only the dead are removed: a session that is another user's at the moment may be on
         # its way here, and its sid is not dead for good.
         dead = [
-            sid
-            for sid, held in zip(sids, hashes, strict=True)
+            member
+            for member, held in zip(members, hashes, strict=True)
             if all(value is None for value in held)
         ]
-        if dead:
-            self._server.call(self.remove(user, dead))
+        self._server.together(self._removals(user, dead))
         infos = [
             self._info(user, sid, dict(zip(names, held, strict=True)))
             for sid, held in zip(sids, hashes, strict=True)
@@ -201,7 +205,7 @@ class Index:
         if only is not None:
             page = self._scores(user, sorted(set(only) - set(keep)))
             ended, dead = self._end(user, page, which, confirmed)
-            yield ended
+            yield [sid for sid, _ in ended]
             self._server.together(self._removals(user, ended + dead))
         else:
             yield from self._end_all(user, which, confirmed)
@@ -211,63 +215,69 @@ class Index:
     def _end_all(self, user: str, which: _Which, confirmed: list[int]) -> Iterator[list[str]]:
         """End what is to be ended of a whole index, a page at a time."""
         cursor = 0
-        done: list[str] = []
+        done: list[Member] = []
         while True:
             commands = [*self._removals(user, done), self._scan(user, cursor)]
             cursor, page = _page_of(self._server.in_order(commands)[-1])
             ended, dead = self._end(user, page, which, confirmed)
             done = ended + dead
-            yield ended
+            yield [sid for sid, _ in ended]
             if cursor == 0:
                 break
         self._server.together(self._removals(user, done))
 
-    def _removals(self, user: str, sids: Sequence[str]) -> list[Command]:
-        """Return commands that remove sessions from an index, none of which takes Redis long."""
+    def _removals(self, user: str, members: Sequence[Member]) -> list[Command]:
+        """Return commands that remove dead sessions from an index, none of which takes long."""
+        pieces = (members[first : first + REMOVED] for first in range(0, len(members), REMOVED))
         return [
-            self.remove(user, sids[first : first + REMOVED])
-            for first in range(0, len(sids), REMOVED)
+            _FORGET.on(self.key(user), *(part for sid, at in piece for part in (sid, repr(at))))
+            for piece in pieces
         ]
 
     def _end(
         self,
         user: str,
-        page: Iterable[tuple[str, float]],
+        page: Iterable[Member],
         which: _Which,
         confirmed: list[int],
-    ) -> tuple[list[str], list[str]]:
+    ) -> tuple[list[Member], list[Member]]:
         """End those of a page that are to be ended; return them, and those found dead.
 
         How many replicas have it is appended to ``confirmed``, where that is asked.
         """
-        sids = [
-            sid
+        members = [
+            (sid, seen)
             for sid, seen in page
             if sid not in which.keep and (which.before is None or seen < which.before)
         ]
         limits = ["" if at is None else repr(at) for at in (which.before, which.created_before)]
         commands: list[Command] = [
-            _REVOKE.on(self._session_key(sid), user.encode(), *limits) for sid in sids
+            _REVOKE.on(self._session_key(sid), user.encode(), *limits) for sid, _ in members
         ]
-        if self._wait is not None and sids:
+        if self._wait is not None and members:
             # In the same pipeline: WAIT is about the writes of its own connection.
             *replies, replicas = self._server.together([*commands, ("WAIT", *self._wait)])
             confirmed.append(replicas)
         else:
             replies = self._server.together(commands)
-        found = list(zip(sids, replies, strict=True))
-        return [sid for sid, was in found if was == 1], [sid for sid, was in found if was == 0]
+        found = list(zip(members, replies, strict=True))
+        ended = [member for member, was in found if was == 1]
+        return ended, [member for member, was in found if was == 0]
 
-    def _newest(self, user: str, offset: int, count: int) -> list[str]:
-        reply = self._server.call((ZREVRANGE, self.key(user), offset, offset + count - 1))
-        return [sid.decode("ascii", "replace") for sid in reply]
+    def _newest(self, user: str, offset: int, count: int) -> list[Member]:
+        last = offset + count - 1
+        reply = self._server.call((ZREVRANGE, self.key(user), offset, last, "WITHSCORES"))
+        if reply and not isinstance(reply[0], bytes):
+            # RESP3 replies with pairs, RESP2 with one after the other.
+            return [_member(*pair) for pair in reply]
+        return [_member(*pair) for pair in zip(reply[::2], reply[1::2], strict=True)]
 
     def _scan(self, user: str, cursor: int) -> Command:
         # Not by rank or by score: sessions that are touched or ended meanwhile would hide
         # others. ZSCAN returns whatever was there from its beginning to its end.
         return ("ZSCAN", self.key(user), cursor, "COUNT", PAGE)
 
-    def _scores(self, user: str, sids: Sequence[str]) -> list[tuple[str, float]]:
+    def _scores(self, user: str, sids: Sequence[str]) -> list[Member]:
         key = self.key(user)
         replies = self._server.together([("ZSCORE", key, sid) for sid in sids])
         found = zip(sids, replies, strict=True)
@@ -277,7 +287,11 @@ class Index:
         return int((idle + self._slack) * 1000) + 1
 
 
-def _page_of(reply: Any) -> tuple[int, list[tuple[str, float]]]:
+def _member(sid: bytes, score: Any) -> Member:
+    return sid.decode("ascii", "replace"), float(score)
+
+
+def _page_of(reply: Any) -> tuple[int, list[Member]]:
     """Return the next cursor (0 at the end) and the sessions, with their scores, of a ZSCAN."""
     cursor, members = reply
-    return int(cursor), [(sid.decode("ascii", "replace"), float(at)) for sid, at in members]
+    return int(cursor), [_member(*pair) for pair in members]

@@ -1,7 +1,7 @@
 -- End one session, if it still is this user's and as old as asked.
 --
 -- KEYS[1]  the session hash
--- ARGV[1]  the user
+-- ARGV[1]  the user; '' for nobody
 -- ARGV[2]  last seen before this, in epoch seconds; '' for whenever
 -- ARGV[3]  created before this, in epoch seconds; '' for whenever
 --
@@ -11,7 +11,7 @@ local held = redis.pcall('HMGET', KEYS[1], '@user', '@seen', '@born')
 if held.err or not (held[1] or held[2] or held[3]) then
   return 0
 end
-if held[1] and held[1] ~= ARGV[1] then
+if (held[1] or '') ~= ARGV[1] then
   return -1
 end
 local function spares(limit, at)

@@ -48,8 +48,8 @@ class Save:
         :raises StoreUnavailable: where Redis fails; the cookie must stay as it is.
         """
         session = self.session
-        if session._wiped and session._assigned:
-            # Whose it was decides whether the secret rotates.
+        if (session._wiped and session._assigned) or self._turns():
+            # Whose it is decides whether the secret rotates, and which index must live longer.
             session._is_stored()
         if session._token is None:
             return self._new()
@@ -81,7 +81,7 @@ class Save:
         if session._modified is False or session._is_only_read():
             return self._unchanged(token)
         changes, binding = session._changes(), session._binding()
-        turns = session._permanent != token.permanent
+        turns = self._turns()
         if not (changes or binding or turns or session._rotates or session._forced):
             return self._unchanged(token)
         if binding is not None:
@@ -102,6 +102,11 @@ class Save:
         if committed.what == "ended":
             return self._emptied(token, committed)
         return self._not_saved(committed, changes, binding)
+
+    def _turns(self) -> bool:
+        """Tell whether the session became permanent, or no longer is."""
+        token = self.session._token
+        return token is not None and self.session._permanent != token.permanent
 
     def _saved(
         self,

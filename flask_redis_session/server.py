@@ -22,6 +22,7 @@ HGETALL = "hgetall"
 HMGET = "hmget"
 ZREVRANGE = "zrevrange"
 
+_SCRIPTED = {"EVAL", "EVALSHA"}
 _READS = {HGETALL, HMGET, ZREVRANGE, "ZSCAN", "ZSCORE"}
 
 #: For how long nothing may have failed, in seconds, before a partial outage is over.
@@ -193,9 +194,14 @@ class Server:
     def _pipelined(self, client: Any, commands: Sequence[Command]) -> list[Any]:
         over = self._outage.over
         pipeline = client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command, NEVER_DECODE=True)
         try:
+            for command in commands:
+                options: dict[str, Any] = {"NEVER_DECODE": True}
+                if self.is_cluster and command[0] in _SCRIPTED:
+                    # Left to itself, redis-py asks a server for the keys of each script. A node
+                    # that is not the right one any more is put right as for any other command.
+                    options["target_nodes"] = [client.get_node_from_key(command[3])]
+                pipeline.execute_command(*command, **options)
             replies: list[Any] = pipeline.execute(raise_on_error=False)
         except self._failures as error:
             raise self._judged(error, commands[0], over) from error
@@ -233,7 +239,7 @@ class Server:
         """Return the exception of ours that a failure of the client's comes to."""
         # Inside a script Redis says the word somewhere in the text, elsewhere it begins with it.
         if "WRONGTYPE" in str(error):
-            key = command[3 if command[0] in ("EVAL", "EVALSHA") else 1].decode()
+            key = command[3 if command[0] in _SCRIPTED else 1].decode()
             log.error("The key %r in Redis has another type; delete or rename it.", key)
             return WrongType(key)
         refused = any(cls.__name__ == "ResponseError" for cls in type(error).__mro__)

@@ -152,10 +152,14 @@ class RedisSession(TrackedMapping, SessionMixin):
         current = self.sid
         keep = current if keep_current else None
         ended = self._source.revoke(user, before=before, keep=keep, current=current)
-        # A sign-in of this request is not stored yet, and must not be stored after this.
-        if current in ended or (user == mine and before is None and not keep_current):
+        is_mine = user == mine and before is None and not self._is_bound(user)
+        if not keep_current and (current in ended or is_mine):
             self._end()
         return len(ended)
+
+    def _is_bound(self, user: str) -> bool:
+        """Tell whether the stored session is a user's; a sign-in of this request is not stored."""
+        return self._record is not None and self._record.user == user
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key in self._source.user_keys:

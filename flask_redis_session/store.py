@@ -176,21 +176,20 @@ class Store:
         script = self._script(
             token, changes, lifetime, proof=digest(token.secret), fresh=fresh, binding=binding
         )
+        user = known.user if known is not None else None
         touched = False
         if binding is not None and binding.user is not None:
             # First into the index: should this process die between the two, a member too many
             # is harmless, whereas a live session outside the index could not be ended.
             add = self.index.add(binding.user, token.sid, lifetime.idle)
             committed = self._committed(self._indexed(token.sid, [add, script])[1])
-        elif (
-            known is not None
-            and known.user is not None
-            and (lifetime.fixed or self._crosses(known))
-        ):
-            # Also where it is to live longer from now on, as the index must outlive it.
+        elif user is not None and lifetime.fixed:
+            # For the same reason the index lives longer before the session does.
+            touch = self.index.touch(user, token.sid, lifetime.idle)
+            committed = self._committed(self._server.in_order([touch, script])[1])
+        elif known is not None and user is not None and self._crosses(known):
             touched = True
-            idle = known.idle if known.idle is not None else lifetime.idle
-            touch = self.index.touch(known.user, token.sid, max(idle, lifetime.idle))
+            touch = self.index.touch(user, token.sid, known.idle or lifetime.idle)
             committed = self._committed(self._server.in_order([script, touch])[0])
         else:
             committed = self._committed(self._server.call(script))
@@ -198,8 +197,8 @@ class Store:
             return committed
         if known is not None:
             # A reply to a commit that was sent twice tells what the first one made of it.
-            committed = committed._replace(user=known.user)
-        due = not touched and (lifetime.fixed or self._crosses_between(committed))
+            committed = committed._replace(user=user)
+        due = not touched and self._crosses_between(committed)
         self._follow(token.sid, committed, binding, due=due)
         return committed
 

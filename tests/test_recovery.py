@@ -127,10 +127,11 @@ class TestReplicas:
             )
             yield fragile, replica
 
-    def test_confirmed(self, pair, client):
+    def test_confirmed(self, pair):
         """With the replica in step, the sessions are gone there too."""
         primary, replica = pair
-        site = Site(primary, redis=client, SESSION_REVOKE_WAIT=(1, 5000))
+        client = primary.client(socket_timeout=20)
+        site = Site(primary, redis=client, SESSION_REVOKE_WAIT=(1, 10_000))
         site.browsers(23, 3)
         browser = site.browser()
         browser.sign_in(23)

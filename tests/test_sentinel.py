@@ -1,0 +1,102 @@
+"""A primary, its replica and three sentinels: a failover under load, and confirmed revocations."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from faults import Load, figure
+from flask_redis_session import RevocationUnconfirmed
+from servers import SentinelSet, wait_until
+from webapp import Site, session
+
+
+@pytest.fixture
+def sentinels():
+    """A primary, its replica and three sentinels, which a test may break."""
+    with SentinelSet() as sentinels:
+        yield sentinels
+
+
+class SentinelSite(Site):
+    """A site whose client is made from the sentinels' URL."""
+
+    def __init__(self, sentinels, **config):
+        super().__init__(sentinels, SESSION_REDIS_URL=sentinels.url, **config)
+
+
+@pytest.mark.parametrize("how", ["kill", "pause"])
+def test_failover(sentinels, how):
+    """With the primary gone, sessions go on with the one that the sentinels choose."""
+    site = SentinelSite(sentinels)
+    with Load(site, 4) as load:
+        load.run(1)
+        before = time.monotonic()
+        old = sentinels.primary
+        getattr(old, how)()
+        load.served("sessions go on")
+        wait_until(lambda: sentinels.primary is not old, "the sentinels name another primary")
+        load.served("sessions go on with the new primary")
+        load.run(0.5)
+        # As a replica of the new one: what it took alone is gone.
+        old.resume() if how == "pause" else old.start()
+        load.run(1)
+        load.served("sessions go on though the old primary is back")
+
+    assert [] == load.wrong
+    # Replication is asynchronous: only what was acknowledged just before may be missing.
+    assert 0 == load.lost(until=before - 0.5)
+    lost = load.lost()
+    figure(
+        f"Sentinel, {how}",
+        f"{load.gap:.1f} s without service, {load.refused} times 503, "
+        f"{lost} of {len(load.times)} acknowledged writes lost",
+    )
+
+
+class TestRevokeWait:
+    def test_confirmed(self, sentinels):
+        """A revocation that returns is on the replica, and so outlives the primary."""
+        site = SentinelSite(sentinels, SESSION_REVOKE_WAIT=(1, 500))
+        browsers = site.browsers(23, 3)
+
+        began = time.monotonic()
+        assert 3 == site.interface.revoke_sessions(23)
+        figure("confirmed revocation", f"{(time.monotonic() - began) * 1000:.1f} ms")
+        old = sentinels.primary
+        old.kill()
+        wait_until(lambda: sentinels.primary is not old, "the sentinels name another primary")
+
+        wait_until(lambda: not _fails(browsers[0]), "the new primary answers")
+        assert [{}, {}, {}] == [browser.read() for browser in browsers]
+
+    def test_unconfirmed(self, sentinels):
+        """Without its replica it ends the sessions, and says that no replica has confirmed it."""
+        site = SentinelSite(sentinels, SESSION_REVOKE_WAIT=(1, 500))
+        browsers = site.browsers(23, 3)
+        sentinels.replica.pause()
+
+        with pytest.raises(RevocationUnconfirmed) as caught:
+            site.interface.revoke_sessions(23)
+
+        assert (3, 0) == (caught.value.ended, caught.value.replicas)
+        assert [{}, {}, {}] == [browser.read() for browser in browsers]
+
+    def test_in_a_request(self, sentinels):
+        """A request that could not have its revocation confirmed is a 503."""
+        site = SentinelSite(sentinels, SESSION_REVOKE_WAIT=(1, 300))
+        browser, other = site.browsers(23, 2)
+        sentinels.replica.pause()
+
+        browser.visit(lambda: session.clear_user_sessions(keep_current=True), status=503)
+
+        assert {} == other.read()
+
+
+def _fails(browser):
+    try:
+        browser.read()
+    except AssertionError:
+        return True
+    return False
