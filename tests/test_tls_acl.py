@@ -117,10 +117,12 @@ def test_nothing_else(secured):
 def administer(site):
     """Let ``flask sessions`` do all that it does."""
     browser = Browser(site)
-    browser.visit(lambda: session.update({f"key{i}": "x" * 200 for i in range(120)}, user_id=23))
+    # So many that they are shown piece by piece.
+    browser.visit(lambda: session.update({f"key{i}": 1 for i in range(10_001)}, user_id=23))
     site.redis.zadd("session:user:23", {"A" * 22: 1})
     site.redis.zadd("session:user:24", {"A" * 22: 1})
     site.redis.persist(f"session:{browser.sid}")
+    site.redis.persist("session:user:23")
 
     run(site.app, "list", 23)
     run(site.app, "show", browser.sid)
