@@ -120,9 +120,13 @@ for i = 8, 7 + deletions do
   gone[#gone + 1] = ARGV[i]
 end
 if wipe or rotates then
+  local kept = {}
+  for i = 1, #changed, 2 do
+    kept[changed[i]] = true
+  end
   for _, field in ipairs(redis.call('HKEYS', key)) do
     if is_users(field) then
-      if wipe then
+      if wipe and not kept[field] then
         gone[#gone + 1] = field
       end
     elseif rotates and string.sub(field, 1, 8) == '@secret:' then
@@ -133,7 +137,12 @@ if wipe or rotates then
     end
   end
 end
-delete(gone)
+
+local function write()
+  for first = 1, #changed, CHUNK do
+    redis.call('HSET', key, unpack(changed, first, math.min(first + CHUNK - 1, #changed)))
+  end
+end
 
 -- A session without a key of the user's is one that ended. Many fields cannot all be ours.
 local function is_empty()
@@ -147,13 +156,20 @@ local function is_empty()
   end
   return true
 end
-if deletions > 0 and not sets_users and is_empty() then
-  redis.call('UNLINK', key)
-  return {'ended', unpack(before)}
-end
 
-for first = 1, #changed, CHUNK do
-  redis.call('HSET', key, unpack(changed, first, math.min(first + CHUNK - 1, #changed)))
+-- Out of memory, Redis refuses a script at its first command that takes memory, but no more once it
+-- has written. So what brings something sets first, and is refused whole; what only takes
+-- something away, such as a sign-out, deletes first, and works.
+if sets_users then
+  write()
+  delete(gone)
+else
+  delete(gone)
+  if deletions > 0 and is_empty() then
+    redis.call('UNLINK', key)
+    return {'ended', unpack(before)}
+  end
+  write()
 end
 redis.call('PEXPIREAT', key, string.format('%d', math.floor(expires * 1000)))
 return {'saved', unpack(before)}

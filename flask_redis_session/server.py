@@ -159,6 +159,43 @@ class Server:
             return [self.call(command) for command in commands]
         return self._checked(replies, commands, over)
 
+    def outcomes(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in order, as :meth:`in_order`; what is refused stands among the replies.
+
+        In a cluster the first that is refused is the last that is sent.
+
+        :raises StoreUnavailable: where no reply came.
+        """
+        client = self._client or self._open()
+        if self.is_cluster:
+            return self._up_to_refusal(commands)
+        over = self._outage.over
+        replies = [
+            self._judged(reply, command, over)
+            if isinstance(reply, Exception) and not isinstance(reply, self._lost_script)
+            else reply
+            for reply, command in zip(self._pipelined(client, commands), commands, strict=True)
+        ]
+        if any(isinstance(reply, self._lost_script) for reply in replies):
+            # As in_order does. What is not sent again has been carried out the first time.
+            again = self._up_to_refusal(commands)
+            return again + replies[len(again) :]
+        return replies
+
+    def _up_to_refusal(self, commands: Sequence[Command]) -> list[Any]:
+        replies: list[Any] = []
+        for command in commands:
+            replies.append(self._attempted(command))
+            if isinstance(replies[-1], StoreUnavailable):
+                break
+        return replies
+
+    def _attempted(self, command: Command) -> Any:
+        try:
+            return self.call(command)
+        except StoreUnavailable as refusal:
+            return refusal
+
     def together(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands of no particular order, in one round trip to each node.
 

@@ -151,7 +151,7 @@ class Store:
         if binding.user is None:
             return self._committed(self._server.call(script))
         add = self.index.add(binding.user, token.sid, lifetime.idle)
-        return self._committed(self._indexed(token.sid, [script, add])[0])
+        return self._indexed(token.sid, script, [script, add])
 
     def commit(
         self,
@@ -182,7 +182,7 @@ class Store:
             # First into the index: should this process die between the two, a member too many
             # is harmless, whereas a live session outside the index could not be ended.
             add = self.index.add(binding.user, token.sid, lifetime.idle)
-            committed = self._committed(self._indexed(token.sid, [add, script])[1])
+            committed = self._indexed(token.sid, script, [add, script])
         elif user is not None and lifetime.fixed:
             # For the same reason the index lives longer before the session does.
             touch = self.index.touch(user, token.sid, lifetime.idle)
@@ -202,16 +202,24 @@ class Store:
         self._follow(token.sid, committed, binding, due=due)
         return committed
 
-    def _indexed(self, sid: str, commands: Sequence[Command]) -> list[Any]:
-        """Send commands of which one puts a session into an index; without it, end the session.
+    def _indexed(self, sid: str, script: Command, commands: Sequence[Command]) -> Committed:
+        """Send a commit and the command that puts the session into an index: both, or neither.
 
-        :raises WrongType: where the index's key holds something else.
+        :param sid: the session.
+        :param script: the commit.
+        :param commands: the two in their order.
+        :raises StoreUnavailable: where one of them was refused.
         """
-        try:
-            return self._server.in_order(commands)
-        except WrongType:
-            self._server.call(("UNLINK", self.key(sid)))
-            raise
+        replies = self._server.outcomes(commands)
+        refusals = [reply for reply in replies if isinstance(reply, StoreUnavailable)]
+        if not refusals:
+            return self._committed(replies[commands.index(script)])
+        at = commands.index(script)
+        if at < len(replies) and not isinstance(replies[at], Exception):
+            # Stored, but in no index, where it could not be ended; nobody has its cookie yet.
+            with suppress(StoreUnavailable):
+                self._server.call(("UNLINK", self.key(sid)))
+        raise refusals[0]
 
     def _follow(
         self, sid: str, committed: Committed, binding: Binding | None, *, due: bool
