@@ -12,6 +12,7 @@ from redis.crc import key_slot
 from faults import AnyBrowser, Load, figure
 from servers import HOST, Cluster
 from test_clients import everything
+from test_tls_acl import rules
 from webapp import Browser, Site, session
 
 #: Which of a command's arguments are keys; of a script, as its first argument says.
@@ -138,8 +139,8 @@ def test_planned_failover(replicated):
     assert all(b"cmdstat_eval:" in node.ask("INFO", "commandstats") for node in new)
 
 
-def move(cluster, slot, source, target):
-    """Move a slot key by key, as the cluster tools do."""
+def move(cluster, slot, source, target, *, ends=True):
+    """Move a slot key by key, as the cluster tools do; the end is that all nodes know of it."""
     ids = {node: node.ask("CLUSTER", "MYID").decode() for node in (source, target)}
     target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
     source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
@@ -147,7 +148,7 @@ def move(cluster, slot, source, target):
     while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 1):
         source.ask("MIGRATE", HOST, target.port, "", 0, 5000, "KEYS", *keys)
         time.sleep(0.02)
-    for node in (target, source, *cluster.nodes):
+    for node in (target, source, *cluster.nodes) if ends else ():
         node.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
 
 
@@ -191,7 +192,29 @@ def test_migration(cluster):
     )
 
 
-def test_moved_hosts():
+def test_acl(cluster):
+    """The user of the documentation, with what it adds for a cluster, suffices for one."""
+    given = [*rules("sessions"), "+cluster|slots", "+command", "+asking", "+client|setinfo"]
+    for node in cluster.nodes:
+        node.ask("ACL", "SETUSER", "sessions", "reset", *given)
+        node.ask("ACL", "LOG", "RESET")
+    url = cluster.url.replace("://", "://sessions:a-long-password@")
+    site = Site(cluster, SESSION_REDIS_URL=url)
+
+    everything(site)
+    browser = Browser(site)
+    browser.set(a=1)
+    source = cluster.node_of(site.key(browser.sid))
+    target = cluster.nodes[(cluster.nodes.index(source) + 1) % 3]
+    move(cluster, key_slot(site.key(browser.sid).encode()), source, target, ends=False)
+    browser.set(a=2)
+    move(cluster, key_slot(site.key(browser.sid).encode()), source, target)
+
+    assert {"a": 2} == browser.read()
+    assert [] == [entry for node in cluster.nodes for entry in node.ask("ACL", "LOG")]
+
+
+def test_one_host():
     """A URL that names one node of a cluster finds the others."""
     with Cluster() as cluster:
         site = Site(cluster, SESSION_REDIS_URL=f"redis+cluster://{HOST}:{cluster.nodes[0].port}")
