@@ -21,7 +21,6 @@ from redis.cluster import REDIS_ALLOWED_KEYS, ClusterNode, RedisCluster
 from redis.connection import (
     URL_QUERY_ARGUMENT_PARSERS,
     Connection,
-    ConnectionPool,
     SSLConnection,
     UnixDomainSocketConnection,
 )
@@ -32,6 +31,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from .errors import SettingError
+from .lean import LeanPool, LeanRedis
 
 SETTING = "SESSION_REDIS_URL"
 
@@ -142,6 +142,8 @@ def _recipe(url: object, timeout: float) -> Callable[[], Any]:
     options = _options(query, _SENTINEL_TEXTS if kind == "sentinel" else set())
     for name in ("socket_timeout", "socket_connect_timeout"):
         options.setdefault(name, timeout / 3 if kind == "cluster" else timeout)
+    # What RESP3 has beyond RESP2 is of no use here, and redis-py takes longer to read it.
+    options.setdefault("protocol", 2)
     # redis-py 5 tries again for the errors of this list only.
     options |= {"retry": _RetryLost(), "retry_on_error": [LostConnection]}
     options |= _credentials(login, options)
@@ -242,7 +244,7 @@ def _check(connection: Any, options: dict[str, Any]) -> None:
 
 def _single(connection: Any, options: dict[str, Any]) -> Callable[[], Any]:
     _check(connection, options)
-    return lambda: redis.Redis.from_pool(ConnectionPool(connection_class=connection, **options))
+    return lambda: LeanRedis.from_pool(LeanPool(connection_class=connection, **options))
 
 
 def _embedded(directory: str | None, options: dict[str, Any]) -> Callable[[], Any]:

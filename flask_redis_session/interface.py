@@ -16,7 +16,7 @@ from .save import Cookie, Save
 from .session import RedisSession, user_text
 from .settings import read_settings
 from .source import When
-from .token import parse_cookie
+from .token import Token, parse_cookie
 
 if TYPE_CHECKING:
     from flask import Flask, Request, Response
@@ -81,8 +81,7 @@ class RedisSessionInterface(SessionInterface):
     def open_session(self, app: Flask, request: Request) -> RedisSession:
         """Return the session of a request; nothing is asked of Redis until it is used."""
         sessions = self._sessions(app)
-        cookie = request.cookies.get(self.get_cookie_name(app))
-        token = parse_cookie(cookie) if cookie else None
+        token = _token_of(request, self.get_cookie_name(app))
         return self.session_class(
             sessions, token, permanent=sessions.settings.permanent, request=request
         )
@@ -230,6 +229,22 @@ def sessions_of(app: Flask) -> ApplicationSessions | None:
     """
     interface = app.session_interface
     return interface._sessions(app) if isinstance(interface, RedisSessionInterface) else None
+
+
+def _token_of(request: Request, name: str) -> Token | None:
+    """Return what the session's cookie says, if it has the form of one."""
+    header = request.environ.get("HTTP_COOKIE")
+    if not header:
+        return None
+    before, found, after = header.partition(f"{name}=")
+    if found and f"{name}=" not in after and (not before or before.endswith("; ")):
+        # The usual case. To have all cookies parsed takes as long as all the rest of a request
+        # that does without its session.
+        token = parse_cookie(after.partition(";")[0])
+        if token is not None:
+            return token
+    cookie = request.cookies.get(name)
+    return parse_cookie(cookie) if cookie else None
 
 
 def _vary(response: Response) -> None:
