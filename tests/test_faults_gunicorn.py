@@ -73,11 +73,18 @@ def test_outage(kept, how):
         kept.revive()
         # The others are as quick as one of them was.
         recovered = at_once(visitors, ["/read"] * 64)
-        wait_until(lambda: site.log.count("answers again") == 2, "the end of it is logged")
+
+        def logged():
+            # A worker tells when it gets a request, and which gets one is the kernel's choice.
+            at_once(visitors, ["/read"] * 16)
+            return site.log.count("answers again") == site.log.count("Redis fails")
+
+        wait_until(logged, "the end of it is logged")
 
         assert [503] * 18 == statuses
         assert [200] * 64 == untouched
         assert [200] * 64 == recovered
         assert cookies == [visitor.cookie for visitor in visitors]
         assert workers == site.pids()
-        assert (2, 2) == (site.log.count("Redis fails"), site.log.count("answers again"))
+        # Of 18 requests a worker may get none, and then it has nothing to tell.
+        assert 1 <= site.log.count("Redis fails") == site.log.count("answers again") <= 2
