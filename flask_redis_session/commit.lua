@@ -26,20 +26,13 @@ local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local stamp = string.format('%.3f', now)
 
 local function number(text)
-  local whole, rest = string.match(text or '', '^(%d+)(.*)$')
-  if whole and #whole <= 18 and (rest == '' or (string.match(rest, '^%.%d+$') and #rest <= 19)) then
+  if text and #text <= 32 and string.find(text, '^%d+%.?%d*$') then
     return tonumber(text)
   end
 end
 
 local function is_users(field)
-  return string.sub(field, 1, 1) ~= '@' or string.sub(field, 1, 2) == '@@'
-end
-
-local function delete(fields)
-  for first = 1, #fields, CHUNK do
-    redis.call('HDEL', key, unpack(fields, first, math.min(first + CHUNK - 1, #fields)))
-  end
+  return string.byte(field) ~= 64 or string.byte(field, 2) == 64 -- @
 end
 
 -- pcall: a key of another type at this name is no session of ours.
@@ -51,7 +44,7 @@ end
 local born, seen, idle, user = number(held[1]), held[2], number(held[3]), held[4]
 
 if fresh ~= '' and held[6] == '0' and born then
-  return {'saved', stamp, string.format('%.3f', born), seen, held[3], user}
+  return {'saved', stamp, held[1], seen, held[3], user}
 elseif proof == '' then
   if held[1] then
     return {'unknown'}
@@ -109,7 +102,7 @@ for i = 8 + deletions, #ARGV, 2 do
   set(ARGV[i], ARGV[i + 1])
 end
 
-local before = {stamp, string.format('%.3f', born), seen, lifetime, user}
+local before = {stamp, held[1] or stamp, seen, lifetime, user}
 if wipe and not sets_users then
   redis.call('UNLINK', key)
   return {'ended', unpack(before)}
@@ -138,9 +131,9 @@ if wipe or rotates then
   end
 end
 
-local function write()
-  for first = 1, #changed, CHUNK do
-    redis.call('HSET', key, unpack(changed, first, math.min(first + CHUNK - 1, #changed)))
+local function each_chunk(command, words)
+  for first = 1, #words, CHUNK do
+    redis.call(command, key, unpack(words, first, math.min(first + CHUNK - 1, #words)))
   end
 end
 
@@ -161,15 +154,15 @@ end
 -- has written. So what brings something sets first, and is refused whole; what only takes
 -- something away, such as a sign-out, deletes first, and works.
 if sets_users then
-  write()
-  delete(gone)
+  each_chunk('HSET', changed)
+  each_chunk('HDEL', gone)
 else
-  delete(gone)
+  each_chunk('HDEL', gone)
   if deletions > 0 and is_empty() then
     redis.call('UNLINK', key)
     return {'ended', unpack(before)}
   end
-  write()
+  each_chunk('HSET', changed)
 end
-redis.call('PEXPIREAT', key, string.format('%d', math.floor(expires * 1000)))
+redis.call('PEXPIREAT', key, math.floor(expires * 1000))
 return {'saved', unpack(before)}

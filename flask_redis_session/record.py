@@ -21,7 +21,8 @@ AGENT = b"@agent"
 ADDRESS = b"@ip"
 SECRET = b"@secret:"
 
-_NUMBER = re.compile(rb"[0-9]{1,18}(?:\.[0-9]{1,18})?")
+_NUMBER = re.compile(rb"[0-9]+\.?[0-9]*")
+_LONGEST_NUMBER = 32
 
 #: How long a rotated secret is remembered, in seconds.
 TOMBSTONE = 30.0
@@ -56,7 +57,7 @@ def number(text: bytes | None) -> float | None:
 
     It takes what number() in commit.lua takes, so that both judge a damaged hash alike.
     """
-    if text is None or _NUMBER.fullmatch(text) is None:
+    if text is None or len(text) > _LONGEST_NUMBER or _NUMBER.fullmatch(text) is None:
         return None
     return float(text)
 

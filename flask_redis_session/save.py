@@ -199,13 +199,9 @@ class Save:
 def _record(committed: Committed, user: str | None) -> Record:
     """Return what is known of a session that was just saved."""
     fields = {
-        BORN: _number(committed.born),
-        SEEN: _number(committed.now),
-        IDLE: _number(committed.idle),
+        BORN: committed.born,
+        SEEN: committed.now,
+        IDLE: committed.idle,
         USER: user.encode() if user is not None else None,
     }
     return Record("live", {name: value for name, value in fields.items() if value is not None})
-
-
-def _number(value: float | None) -> bytes | None:
-    return None if value is None else repr(value).encode()

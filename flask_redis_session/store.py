@@ -42,21 +42,21 @@ class Lifetime(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """What became of a commit, and the state that it met.
+    """What became of a commit, and the state that it met, as Redis tells it.
 
     :param what: *ended* where the session was emptied; else as :data:`~.record.Standing`.
-    :param now: the server's time, in epoch seconds.
-    :param born: when the session was created, in epoch seconds.
-    :param seen: when it had been seen last before, in epoch seconds.
-    :param idle: its idle lifetime in seconds.
+    :param now: the server's time.
+    :param born: when the session was created.
+    :param seen: when it had been seen last before.
+    :param idle: its idle lifetime.
     :param user: whose it was before.
     """
 
     what: Literal["saved", "ended", "gone", "rotated", "unknown"]
-    now: float = 0.0
-    born: float | None = None
-    seen: float | None = None
-    idle: float | None = None
+    now: bytes = b"0"
+    born: bytes | None = None
+    seen: bytes | None = None
+    idle: bytes | None = None
     user: str | None = None
 
 
@@ -198,7 +198,7 @@ class Store:
         if known is not None:
             # A reply to a commit that was sent twice tells what the first one made of it.
             committed = committed._replace(user=user)
-        due = not touched and self._crosses_between(committed)
+        due = not touched and committed.user is not None and self._crosses_between(committed)
         self._follow(token.sid, committed, binding, due=due)
         return committed
 
@@ -231,7 +231,7 @@ class Store:
         if committed.what == "ended" or (binding is not None and binding.user != user):
             command = self.index.remove(user, [sid])
         elif due:
-            command = self.index.touch(user, sid, committed.idle or 0.0)
+            command = self.index.touch(user, sid, number(committed.idle) or 0.0)
         else:
             return
         # The commit stands, whatever becomes of this: a member too many is ignored, and a
@@ -278,9 +278,7 @@ class Store:
             return Committed(what.decode())
         now, born, seen, idle, user = state
         self.clock.hear(float(now))
-        return Committed(
-            what.decode(), float(now), number(born), number(seen), number(idle), text(user)
-        )
+        return Committed(what.decode(), now, born, seen, idle, text(user))
 
     def _is_over(self, born: float | None, now: float) -> bool:
         return self._absolute is not None and born is not None and born + self._absolute <= now
@@ -293,7 +291,8 @@ class Store:
         return self._crosses_interval(known.born, known.seen, known.idle, self.clock.now())
 
     def _crosses_between(self, committed: Committed) -> bool:
-        return self._crosses_interval(committed.born, committed.seen, committed.idle, committed.now)
+        born, seen, idle = map(number, (committed.born, committed.seen, committed.idle))
+        return self._crosses_interval(born, seen, idle, float(committed.now))
 
     def _crosses_interval(
         self, born: float | None, seen: float | None, idle: float | None, now: float
