@@ -26,7 +26,7 @@ local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local stamp = string.format('%.3f', now)
 
 local function number(text)
-  if text and #text <= 32 and string.find(text, '^%d+%.?%d*$') then
+  if text and #text <= 32 and string.find(text, '^%d+%.?%d*$') and string.byte(text, -1) ~= 46 then
     return tonumber(text)
   end
 end

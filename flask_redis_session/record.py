@@ -21,7 +21,7 @@ AGENT = b"@agent"
 ADDRESS = b"@ip"
 SECRET = b"@secret:"
 
-_NUMBER = re.compile(rb"[0-9]+\.?[0-9]*")
+_NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
 _LONGEST_NUMBER = 32
 
 #: How long a rotated secret is remembered, in seconds.
