@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from time import monotonic
 from typing import Any
 
 import redis
@@ -17,6 +18,11 @@ from redis.connection import ConnectionPool
 
 # Before 5.3 redis-py wanted to be told the command, and made no use of it.
 _NAMED = () if tuple(map(int, redis.__version__.split(".")[:2])) >= (5, 3) else ("",)
+
+
+#: For how long a connection is not looked at again, in seconds. One that the server has closed
+#: since fails at the next command, is made anew, and the command is sent once more.
+FRESH = 1.0
 
 
 class LeanPool(ConnectionPool):
@@ -33,9 +39,11 @@ class LeanPool(ConnectionPool):
     def get_connection(self, *_: Any, **__: Any) -> Any:
         if self.pid == os.getpid():
             try:
-                connection = self._idle.pop()
+                connection, since = self._idle.pop()
             except IndexError:
                 return super().get_connection(*_NAMED)
+            if monotonic() - since < FRESH:
+                return connection
             try:
                 # What is there to read is the end of the connection, or a reply of somebody else's.
                 dirty = connection.can_read()
@@ -48,7 +56,7 @@ class LeanPool(ConnectionPool):
 
     def release(self, connection: Any) -> None:
         if connection.pid == os.getpid() and not _is_to_reconnect(connection):
-            self._idle.append(connection)
+            self._idle.append((connection, monotonic()))
         else:
             super().release(connection)
 

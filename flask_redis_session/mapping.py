@@ -66,15 +66,10 @@ class TrackedMapping(MutableMapping[str, Any]):
         self._mutated()
 
     def __iter__(self) -> Iterator[str]:
-        if not self._complete:
-            self._fetch(None)
-        stored = [key for name in self._fields if (key := key_of(name)) is not None]
-        for key in dict.fromkeys([*stored, *self._assigned]):
-            if key in self:
-                yield key
+        yield from self._keys()
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._keys())
 
     def __bool__(self) -> bool:
         # Not by len(): a key that was read already spares loading all the others.
@@ -115,12 +110,34 @@ class TrackedMapping(MutableMapping[str, Any]):
         self.update(other)
         return self
 
+    def _keys(self) -> list[str]:
+        """Return the keys of everything that can be read, and so decode it."""
+        if not self._complete:
+            self._fetch(None)
+        self._used.update(self._fields)
+        values = self._values
+        keys: list[str] = []
+        for name, stored in self._fields.items():
+            key = key_of(name)
+            if key is None or key in self._deleted:
+                continue
+            if key in values or self._decode(key, stored):
+                keys.append(key)
+        keys += [key for key in self._assigned if _field(key) not in self._fields]
+        return keys
+
     def _read(self, key: Any) -> Any:
         if not isinstance(key, str) or key in self._deleted:
             raise KeyError(key)
         stored = self._stored(key)
-        if stored is None or key in self._damaged:
+        if stored is None or not self._decode(key, stored):
             raise KeyError(key)
+        return self._values[key]
+
+    def _decode(self, key: str, stored: bytes) -> bool:
+        """Decode what is stored under a key; return whether it can be read."""
+        if key in self._damaged:
+            return False
         try:
             value = decode(stored)
         except UnreadableValue as error:
@@ -129,11 +146,11 @@ class TrackedMapping(MutableMapping[str, Any]):
             log.error(  # noqa: TRY400
                 "A session's key %r cannot be read and counts as absent: %s", key, error
             )
-            raise KeyError(key) from None
+            return False
         self._values[key] = value
         if not is_frozen(value):
             self._mutable.add(key)
-        return value
+        return True
 
     def _stored(self, key: str) -> bytes | None:
         """Return the stored text of a key, loading it where it is not known yet."""
