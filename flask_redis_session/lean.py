@@ -77,7 +77,7 @@ class LeanRedis(redis.Redis):
         parse: Any = self.parse_response
 
         def exchange() -> Any:
-            connection.send_command(*args)
+            connection.send_packed_command(connection.pack_command(*args))
             return parse(connection, args[0], **options)
 
         def give_up(*_: Any) -> None:

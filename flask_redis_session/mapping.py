@@ -232,7 +232,9 @@ class TrackedMapping(MutableMapping[str, Any]):
             self._fields.pop(name, None)
         self._fields.update(changes.sets)
         self._asked.update(changes.sets, changes.deletes)
-        self._mutable.update(key for key in self._assigned if not is_frozen(self._values[key]))
+        for key in self._assigned:
+            if not is_frozen(self._values[key]):
+                self._mutable.add(key)
         self._assigned = {}
         self._deleted = set()
         self._wiped = False

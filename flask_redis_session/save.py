@@ -198,10 +198,11 @@ class Save:
 
 def _record(committed: Committed, user: str | None) -> Record:
     """Return what is known of a session that was just saved."""
-    fields = {
-        BORN: committed.born,
-        SEEN: committed.now,
-        IDLE: committed.idle,
-        USER: user.encode() if user is not None else None,
-    }
-    return Record("live", {name: value for name, value in fields.items() if value is not None})
+    fields = {SEEN: committed.now}
+    if committed.born is not None:
+        fields[BORN] = committed.born
+    if committed.idle is not None:
+        fields[IDLE] = committed.idle
+    if user is not None:
+        fields[USER] = user.encode()
+    return Record("live", fields)

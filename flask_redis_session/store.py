@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from .clock import Clock
@@ -28,6 +29,12 @@ from .server import HGETALL, HMGET, Command, Script, Server
 from .token import Token, digest
 
 _COMMIT = Script("commit.lua")
+
+
+@lru_cache(maxsize=64)
+def _seconds(idle: float) -> str:
+    """Return a number of seconds as commit.lua reads it: plain decimal."""
+    return f"{idle:.3f}".rstrip("0").rstrip(".")
 
 
 class Lifetime(NamedTuple):
@@ -263,7 +270,7 @@ class Store:
             self.key(token.sid),
             proof,
             digest(fresh.secret) if fresh is not None else "",
-            f"{lifetime.idle:.3f}".rstrip("0").rstrip("."),
+            _seconds(lifetime.idle),
             "set" if lifetime.fixed else "cap",
             "" if self._absolute is None else repr(self._absolute),
             "wipe" if changes.wipe else "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import NamedTuple
@@ -13,6 +13,7 @@ SECRET_BYTES = 32
 
 # 16 and 32 bytes in base64url without padding: 22 and 43 characters.
 _COOKIE = re.compile(r"([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})(\.p)?")
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _SID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
@@ -77,4 +78,5 @@ def digest(secret: str) -> str:
 
     :param secret: the secret of a token.
     """
-    return urlsafe_b64encode(sha256(secret.encode()).digest())[:43].decode()
+    text = b2a_base64(sha256(secret.encode()).digest(), newline=False)
+    return text.translate(_URL_SAFE, b"=").decode()
