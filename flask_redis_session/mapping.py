@@ -115,15 +115,14 @@ class TrackedMapping(MutableMapping[str, Any]):
         if not self._complete:
             self._fetch(None)
         self._used.update(self._fields)
-        values = self._values
+        values, deleted, decodes = self._values, self._deleted, self._decode
         keys: list[str] = []
         for name, stored in self._fields.items():
             key = key_of(name)
-            if key is None or key in self._deleted:
-                continue
-            if key in values or self._decode(key, stored):
+            if key is not None and key not in deleted and (key in values or decodes(key, stored)):
                 keys.append(key)
-        keys += [key for key in self._assigned if _field(key) not in self._fields]
+        if self._assigned:
+            keys += [key for key in self._assigned if _field(key) not in self._fields]
         return keys
 
     def _read(self, key: Any) -> Any:
@@ -136,11 +135,11 @@ class TrackedMapping(MutableMapping[str, Any]):
 
     def _decode(self, key: str, stored: bytes) -> bool:
         """Decode what is stored under a key; return whether it can be read."""
-        if key in self._damaged:
-            return False
         try:
             value = decode(stored)
         except UnreadableValue as error:
+            if key in self._damaged:
+                return False
             self._damaged.add(key)
             # No traceback: the damage is in Redis, and the text around it may be private.
             log.error(  # noqa: TRY400

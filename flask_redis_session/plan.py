@@ -52,8 +52,9 @@ class Plan:
         :param misses: how many more round trips it made than one.
         :param loaded: what it loaded where that was everything, and at once.
         """
-        if self.fields is None and not misses and loaded is not None and _size(loaded) <= WASTE:
-            # The usual case: a session that is too small for any of this.
+        loads_all = self.fields is None and not misses and loaded is not None
+        if loads_all and (len(used) > MOST_FIELDS or _size(loaded or {}) <= WASTE):
+            # The usual case: so much was used, or there is so little, that it is loaded whole.
             return
         with self._lock:
             self._loads += 1
