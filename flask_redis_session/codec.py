@@ -53,7 +53,8 @@ MAX_DEPTH = 100
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _BRANCHES = frozenset({list, dict})
 _JSON = _SCALARS | _BRANCHES
-_FROZEN = _SCALARS | {bytes, datetime, date, timedelta, UUID, Decimal, Markup}
+#: What a decoded value can be of that can't change in place. A tuple can: it may hold a list.
+FROZEN = _SCALARS | {bytes, datetime, date, timedelta, UUID, Decimal, Markup}
 
 # What orjson has a form of its own for would not come back. With these options it stops at most
 # of it, which is soonest; for tuple, UUID, Enum, Fragment and NaN it has none: see `_is_plain`.
@@ -113,14 +114,6 @@ def decode(text: bytes) -> Any:
         # The messages of some of them repeat the text.
         problem = "an unknown or malformed tag"
     raise UnreadableValue(problem)
-
-
-def is_frozen(value: object) -> bool:
-    """Tell whether a decoded value can't change in place. A tuple can: it may hold a list.
-
-    :param value: what :func:`decode` returned.
-    """
-    return type(value) in _FROZEN
 
 
 def _is_tag(value: Any) -> bool:

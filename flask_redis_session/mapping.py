@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from .codec import decode, encode, is_frozen
+from .codec import FROZEN, decode, encode
 from .errors import UnreadableValue, UnstorableValue
+from .plan import MOST_FIELDS
 from .record import Changes, field_of, key_of
 
 if TYPE_CHECKING:
@@ -29,6 +38,8 @@ class TrackedMapping(MutableMapping[str, Any]):
         self._fields: dict[bytes, bytes] = {}
         self._asked: set[bytes] = set()
         self._complete = False
+        # Whether all of it was decoded, what was assigned included.
+        self._decoded = False
         self._used: set[bytes] = set()
         # What the request made of it.
         self._values: dict[str, Any] = {}
@@ -66,14 +77,14 @@ class TrackedMapping(MutableMapping[str, Any]):
         self._mutated()
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._keys()
+        return iter([*self._all()])
 
     def __len__(self) -> int:
-        return len(self._keys())
+        return len(self._all())
 
     def __bool__(self) -> bool:
         # Not by len(): a key that was read already spares loading all the others.
-        return bool(self._values) or any(True for _ in self)
+        return bool(self._values or self._all())
 
     def clear(self) -> None:
         """Remove every key, also those that were never loaded."""
@@ -91,14 +102,20 @@ class TrackedMapping(MutableMapping[str, Any]):
 
         :raises KeyError: where there is none.
         """
-        *_, key = (None, *self)
-        if key is None:
+        keys = [*self._all()]
+        if not keys:
             raise KeyError("popitem(): the session is empty")
-        return key, self.pop(key)
+        return keys[-1], self.pop(keys[-1])
+
+    def values(self) -> ValuesView[Any]:
+        return _Values(self)
+
+    def items(self) -> ItemsView[str, Any]:
+        return _Items(self)
 
     def copy(self) -> dict[str, Any]:
         """Return a shallow copy, as a plain dict."""
-        return dict(self)
+        return {**self._all()}
 
     def __or__(self, other: object) -> dict[str, Any]:
         return {**self, **other} if isinstance(other, Mapping) else NotImplemented
@@ -110,20 +127,37 @@ class TrackedMapping(MutableMapping[str, Any]):
         self.update(other)
         return self
 
-    def _keys(self) -> list[str]:
-        """Return the keys of everything that can be read, and so decode it."""
+    def _all(self) -> dict[str, Any]:
+        """Return everything that can be read, decoded."""
         if not self._complete:
             self._fetch(None)
-        self._used.update(self._fields)
-        values, deleted, decodes = self._values, self._deleted, self._decode
-        keys: list[str] = []
+        if not self._decoded:
+            # More names than a plan asks for by name say the same as all of them.
+            self._used.update(islice(self._fields, MOST_FIELDS + 1))
+            self._decode_all()
+            self._decoded = True
+        return self._values
+
+    def _decode_all(self) -> None:
+        """Decode what is not decoded yet, with few calls, as there may be thousands of keys."""
+        values, deleted, mutable = self._values, self._deleted, self._mutable
+        # As in a dict, what is new comes last.
+        ordered: dict[str, Any] = {}
         for name, stored in self._fields.items():
-            key = key_of(name)
-            if key is not None and key not in deleted and (key in values or decodes(key, stored)):
-                keys.append(key)
-        if self._assigned:
-            keys += [key for key in self._assigned if _field(key) not in self._fields]
-        return keys
+            key = name.decode() if name.isalnum() else key_of(name)
+            if key is None or key in deleted:
+                continue
+            if key in values:
+                ordered[key] = values[key]
+                continue
+            try:
+                ordered[key] = value = decode(stored)
+            except UnreadableValue as error:
+                self._damage(key, error)
+                continue
+            if type(value) not in FROZEN:
+                mutable.add(key)
+        self._values = {**ordered, **values} if values else ordered
 
     def _read(self, key: Any) -> Any:
         if not isinstance(key, str) or key in self._deleted:
@@ -138,18 +172,17 @@ class TrackedMapping(MutableMapping[str, Any]):
         try:
             value = decode(stored)
         except UnreadableValue as error:
-            if key in self._damaged:
-                return False
-            self._damaged.add(key)
-            # No traceback: the damage is in Redis, and the text around it may be private.
-            log.error(  # noqa: TRY400
-                "A session's key %r cannot be read and counts as absent: %s", key, error
-            )
+            self._damage(key, error)
             return False
         self._values[key] = value
-        if not is_frozen(value):
+        if type(value) not in FROZEN:
             self._mutable.add(key)
         return True
+
+    def _damage(self, key: str, error: UnreadableValue) -> None:
+        if key not in self._damaged:
+            self._damaged.add(key)
+            log.error("A session's key %r cannot be read and counts as absent: %s", key, error)
 
     def _stored(self, key: str) -> bytes | None:
         """Return the stored text of a key, loading it where it is not known yet."""
@@ -232,11 +265,29 @@ class TrackedMapping(MutableMapping[str, Any]):
         self._fields.update(changes.sets)
         self._asked.update(changes.sets, changes.deletes)
         for key in self._assigned:
-            if not is_frozen(self._values[key]):
+            if type(self._values[key]) not in FROZEN:
                 self._mutable.add(key)
         self._assigned = {}
         self._deleted = set()
         self._wiped = False
+
+
+class _Values(ValuesView[Any]):
+    """The values of a mapping; to iterate takes them as they are at once."""
+
+    _mapping: TrackedMapping
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._mapping.copy().values())
+
+
+class _Items(ItemsView[str, Any]):
+    """The items of a mapping; to iterate takes them as they are at once."""
+
+    _mapping: TrackedMapping
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return iter(self._mapping.copy().items())
 
 
 def _field(key: str) -> bytes | None:

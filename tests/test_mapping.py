@@ -250,6 +250,26 @@ def test_order_of_a_request(valkey):
     ).value
 
 
+@pytest.mark.parametrize("read", ["", "b", "z"])
+def test_views_agree(valkey, read):
+    """keys(), values() and items() have the same order, whatever was read or set before."""
+    browser = Site(valkey).browser()
+    browser.set(a=1, b=[2], c=3)
+
+    def view():
+        session.get(read)
+        session["z"] = 26
+        del session["a"]
+        views = [*session.keys()], [*session.values()], [*session.items()]
+        session["b"].append(2)
+        return views, [*session.values()], session.copy()
+
+    (keys, values, items), later, copied = browser.visit(view).value
+    assert keys == ["b", "c", "z"]
+    assert items == [*zip(keys, values, strict=True)] == [*copied.items()]
+    assert later == [[2, 2], 3, 26]
+
+
 @pytest.mark.parametrize("key", [1, None, b"a", ("a",), 1.5, True])
 def test_keys_are_strings(valkey, key):
     """A key that is no string is a TypeError where it is set, and is in no session."""
