@@ -16,9 +16,20 @@ from typing import Any
 import redis
 from redis.connection import ConnectionPool
 
+from .server import HGETALL, HMGET
+
+_pack: Any
+try:
+    from hiredis import pack_command as _pack
+except ImportError:
+    _pack = None
+
 # Before 5.3 redis-py wanted to be told the command, and made no use of it.
 _NAMED = () if tuple(map(int, redis.__version__.split(".")[:2])) >= (5, 3) else ("",)
 
+
+#: Commands of one word, whose replies need no more than to be read, in bytes.
+_PLAIN = {"EVALSHA", HGETALL, HMGET}
 
 #: For how long a connection is not looked at again, in seconds. One that the server has closed
 #: since fails at the next command, is made anew, and the command is sent once more.
@@ -55,10 +66,17 @@ class LeanPool(ConnectionPool):
         return super().get_connection(*_NAMED)
 
     def release(self, connection: Any) -> None:
-        if connection.pid == os.getpid() and not _is_to_reconnect(connection):
+        if not _is_to_reconnect(connection):
             self._idle.append((connection, monotonic()))
         else:
             super().release(connection)
+
+
+def _dict_of(reply: Any) -> dict[bytes, bytes]:
+    if isinstance(reply, dict):
+        return reply
+    words = iter(reply)
+    return dict(zip(words, words, strict=True))
 
 
 def _is_to_reconnect(connection: Any) -> bool:
@@ -73,17 +91,24 @@ class LeanRedis(redis.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         pool = self.connection_pool
         connection: Any = pool.get_connection()
-
         parse: Any = self.parse_response
+        name = args[0]
 
         def exchange() -> Any:
             connection.send_packed_command(connection.pack_command(*args))
-            return parse(connection, args[0], **options)
+            return parse(connection, name, **options)
+
+        def exchange_plainly() -> Any:
+            packed = connection.pack_command(*args) if _pack is None else (_pack(args),)
+            connection.send_packed_command(packed)
+            reply = connection.read_response(disable_decoding=True)
+            return _dict_of(reply) if name == HGETALL else reply
 
         def give_up(*_: Any) -> None:
             connection.disconnect()
 
         try:
-            return connection.retry.call_with_retry(exchange, give_up)
+            carry_out = exchange_plainly if name in _PLAIN else exchange
+            return connection.retry.call_with_retry(carry_out, give_up)
         finally:
             pool.release(connection)

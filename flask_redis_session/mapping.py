@@ -301,6 +301,9 @@ def _field(key: str) -> bytes | None:
 def _is_same(stored: bytes | None, text: bytes) -> bool:
     if stored is None or stored == text:
         return stored is not None
+    if stored[:1] == stored[-1:] == b'"' and b"\\" not in stored:
+        # There is no other way to write such a string.
+        return False
     try:
         # Another program may have written the same value with other white space.
         return encode("", decode(stored)) == text

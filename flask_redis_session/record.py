@@ -86,10 +86,12 @@ class Record:
 
     :param standing: whether the cookie that asked opens it.
     :param fields: the fields, as Redis holds them; empty unless *live*.
+    :param proof: the digest of the secret that it was loaded with; ``""`` where it was not loaded.
     """
 
     standing: Standing
     fields: Mapping[bytes, bytes] = field(default_factory=dict)
+    proof: str = ""
 
     @property
     def born(self) -> float | None:

@@ -117,7 +117,9 @@ class Save:
         committed: Committed,
     ) -> Cookie:
         session = self.session
-        after = (fresh or token)._replace(permanent=session._permanent)
+        after = fresh or token
+        if after.permanent != session._permanent:
+            after = after._replace(permanent=session._permanent)
         user = committed.user if binding is None else binding.user
         session._settle(changes)
         session._saved(after, _record(committed, user))

@@ -110,7 +110,8 @@ class Store:
         :param fields: the fields of the user's to load; ``None``: all.
         :raises StoreUnavailable: where Redis fails.
         """
-        key, secret = self.key(token.sid), SECRET + digest(token.secret).encode()
+        key, proof = self.key(token.sid), digest(token.secret)
+        secret = SECRET + proof.encode()
         try:
             if fields is None:
                 held = self._server.call((HGETALL, key))
@@ -126,8 +127,8 @@ class Store:
             return Record("gone")
         now = self.clock.now()
         standing = standing_of(held.get(BORN), held.get(secret), now)
-        record = Record(standing, held if standing == "live" else {})
-        if standing == "live" and self._is_over(record.born, now):
+        record = Record(standing, held if standing == "live" else {}, proof)
+        if standing == "live" and self._is_over(record, now):
             return Record("gone")
         return record
 
@@ -180,9 +181,8 @@ class Store:
         :param known: what was loaded of it, if it was.
         :raises StoreUnavailable: where Redis fails.
         """
-        script = self._script(
-            token, changes, lifetime, proof=digest(token.secret), fresh=fresh, binding=binding
-        )
+        proof = (known and known.proof) or digest(token.secret)
+        script = self._script(token, changes, lifetime, proof=proof, fresh=fresh, binding=binding)
         user = known.user if known is not None else None
         touched = False
         if binding is not None and binding.user is not None:
@@ -202,7 +202,7 @@ class Store:
             committed = self._committed(self._server.call(script))
         if committed.what not in ("saved", "ended"):
             return committed
-        if known is not None:
+        if known is not None and committed.user != user:
             # A reply to a commit that was sent twice tells what the first one made of it.
             committed = committed._replace(user=user)
         due = not touched and committed.user is not None and self._crosses_between(committed)
@@ -287,8 +287,10 @@ class Store:
         self.clock.hear(float(now))
         return Committed(what.decode(), now, born, seen, idle, text(user))
 
-    def _is_over(self, born: float | None, now: float) -> bool:
-        return self._absolute is not None and born is not None and born + self._absolute <= now
+    def _is_over(self, record: Record, now: float) -> bool:
+        if self._absolute is None:
+            return False
+        return record.born is not None and record.born + self._absolute <= now
 
     def _interval(self, idle: float | None) -> float:
         # A session whose idle lifetime is shorter than the interval must not die in use.
