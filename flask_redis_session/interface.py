@@ -252,8 +252,8 @@ def _vary(response: Response) -> None:
     if "Vary" in response.headers:
         response.vary.add("Cookie")
     else:
-        # The same in a fifth of the time.
-        response.headers["Vary"] = "Cookie"
+        # The same in less than half the time.
+        response.headers.add("Vary", "Cookie")
 
 
 def _refuse(app: Flask, response: Response, failure: StoreUnavailable) -> None:
