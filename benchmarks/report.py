@@ -1,7 +1,7 @@
-"""Runs the benchmarks, prints their tables, and writes docs/performance.md and its plot.
+"""Runs the benchmarks, prints their tables, and writes them into the documentation.
 
 All of them take some twenty minutes: `python benchmarks/report.py`. To measure only some again,
-name them: requests, counts, workers, growth. `--quick` takes some three minutes and writes
+name them: requests, counts, workers, growth, scale. `--quick` takes some three minutes and writes
 nothing. `--render` measures nothing and writes what was found last.
 """
 
@@ -21,6 +21,7 @@ import counts
 import growth
 import plot
 import requests
+import scale
 import workers
 from contenders import BENCHMARKED
 from requests import Server
@@ -28,15 +29,18 @@ from tables import Table
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.json"
-PAGE = HERE.parent / "docs" / "performance.md"
-PLOT = HERE.parent / "docs" / "performance.svg"
+DOCS = HERE.parent / "docs"
+PLOT = DOCS / "performance.svg"
 
 PARTS: dict[str, Any] = {
     "requests": requests,
     "counts": counts,
     "workers": workers,
     "growth": growth,
+    "scale": scale,
 }
+#: The page that a part is written into.
+PAGES = {part: DOCS / ("scale.md" if part == "scale" else "performance.md") for part in PARTS}
 
 
 def environment() -> str:
@@ -73,17 +77,16 @@ def tables_of(part: str, found: Any) -> list[Table]:
     return [*made, counts.bars(found)] if part == "counts" else made
 
 
-def page(text: str, results: dict[str, Any]) -> str:
-    """Return the page with the tables between its marks renewed."""
-    for part, result in results.items():
-        tables = tables_of(part, result["found"])
-        content = "\n\n".join(
-            [f"Measured {result['environment']}", *(t.markdown() for t in tables)]
-        )
-        marks = re.compile(rf"(<!-- {part} -->\n).*?(<!-- end of {part} -->)", re.DOTALL)
-        before, after = marks.search(text).groups()  # type: ignore[union-attr]
-        text = marks.sub(lambda _, new=f"{before}\n{content}\n\n{after}": new, text)
-    return text
+def renew(part: str, result: dict[str, Any]) -> None:
+    """Write the tables of a part between its marks on its page."""
+    page = PAGES[part]
+    tables = tables_of(part, result["found"])
+    content = "\n\n".join([f"Measured {result['environment']}", *(t.markdown() for t in tables)])
+    marks = re.compile(rf"(<!-- {part} -->\n).*?(<!-- end of {part} -->)", re.DOTALL)
+    old = page.read_text("utf-8")
+    text, times = marks.subn(lambda found: f"{found[1]}\n{content}\n\n{found[2]}", old)
+    assert times == 1, f"{page} has no place for {part}"
+    page.write_text(text, "utf-8")
 
 
 def _rounded(value: Any) -> Any:
@@ -91,7 +94,7 @@ def _rounded(value: Any) -> Any:
         return {key: _rounded(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(each) for each in value]
-    return round(value, 4) if isinstance(value, float) else value
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -115,7 +118,8 @@ def main(arguments: list[str] | None = None) -> None:
         return
     results = {part: results[part] for part in PARTS if part in results}
     RESULTS.write_text(json.dumps(_rounded(results), ensure_ascii=False) + "\n", "utf-8")
-    PAGE.write_text(page(PAGE.read_text("utf-8"), results), "utf-8")
+    for part, result in results.items():
+        renew(part, result)
     PLOT.write_text(plot.svg(results["requests"]["found"]), "utf-8")
 
 
