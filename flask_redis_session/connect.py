@@ -26,7 +26,7 @@ from redis.connection import (
 )
 from redis.credentials import UsernamePasswordCredentialProvider
 from redis.exceptions import ConnectionError as LostConnection
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -104,9 +104,10 @@ class _RetryLost(Retry):
                 return do()
             except BaseException as error:  # noqa: PERF203
                 failures += 1
-                # An interrupted exchange leaves its reply on the way: were the connection kept,
-                # the next command would take that reply, with another session in it, for its own.
-                if isinstance(error, self._supported_errors) or not isinstance(error, Exception):
+                # An exchange that stopped before its reply leaves that on the way: were the
+                # connection kept, the next command would take it, with another session in it, for
+                # its own. Whatever may stop it, such as the exception of a handler of signals.
+                if type(error) in self._lost or not isinstance(error, ResponseError):
                     fail(error, failures) if options.get("with_failure_count") else fail(error)
                 if type(error) not in self._lost or failures > 1:
                     raise

@@ -24,10 +24,6 @@ try:
 except ImportError:
     _pack = None
 
-# Before 5.3 redis-py wanted to be told the command, and made no use of it.
-_NAMED = () if tuple(map(int, redis.__version__.split(".")[:2])) >= (5, 3) else ("",)
-
-
 #: Commands of one word, whose replies need no more than to be read, in bytes.
 _PLAIN = {"EVALSHA", HGETALL, HMGET}
 
@@ -39,37 +35,58 @@ FRESH = 1.0
 class LeanPool(ConnectionPool):
     """A pool that hands out the connection that was used last, without a lock.
 
-    To redis-py every connection counts as in use, so that ``disconnect()`` closes all of them.
+    A new one connects with its first command, so that whatever interrupts that closes it. To
+    redis-py every connection counts as in use, so that ``disconnect()`` closes all of them.
     """
 
     def reset(self) -> None:
-        # redis-py calls it when the pool is made, and after a fork.
-        super().reset()
+        # redis-py calls it when the pool is made, and after a fork. What comes last in there is
+        # the pid, by which other threads know that all else is done: the connections that were
+        # made before the fork must be out of their reach by then.
         self._idle: deque[Any] = deque()
+        super().reset()
 
     def get_connection(self, *_: Any, **__: Any) -> Any:
-        if self.pid == os.getpid():
-            try:
-                connection, since = self._idle.pop()
-            except IndexError:
-                return super().get_connection(*_NAMED)
-            if monotonic() - since < FRESH:
-                return connection
-            try:
-                # What is there to read is the end of the connection, or a reply of somebody else's.
-                dirty = connection.can_read()
-            except (redis.ConnectionError, redis.TimeoutError, OSError):
-                dirty = True
-            if dirty:
-                connection.disconnect()
-            return connection
-        return super().get_connection(*_NAMED)
+        if self.pid != os.getpid():
+            self._checkpid()
+        try:
+            connection, since = self._idle.pop()
+        except IndexError:
+            return self._made()
+        if monotonic() - since >= FRESH and _is_dirty(connection):
+            connection.disconnect()
+        return connection
+
+    def _made(self) -> Any:
+        with self._lock:
+            connection = self.make_connection()
+            self._in_use_connections.add(connection)
+        return connection
 
     def release(self, connection: Any) -> None:
-        if not _is_to_reconnect(connection):
-            self._idle.append((connection, monotonic()))
-        else:
-            super().release(connection)
+        if connection.pid != self.pid:
+            # It was made before a fork, and is the parent's.
+            return
+        if _is_to_reconnect(connection):
+            connection.disconnect()
+        self._idle.append((connection, monotonic()))
+
+
+def _is_dirty(connection: Any) -> bool:
+    if getattr(connection, "_sock", None) is None:
+        # It would connect to tell.
+        return False
+    try:
+        # What is there to read is the end of the connection, or a reply of somebody else's.
+        return bool(connection.can_read())
+    except (redis.ConnectionError, redis.TimeoutError, OSError):
+        return True
+
+
+def _is_to_reconnect(connection: Any) -> bool:
+    # redis-py 7 and later ask a connection to, where a server announced that it will move.
+    should = getattr(connection, "should_reconnect", None)
+    return should is not None and bool(should())
 
 
 def _dict_of(reply: Any) -> dict[bytes, bytes]:
@@ -77,12 +94,6 @@ def _dict_of(reply: Any) -> dict[bytes, bytes]:
         return reply
     words = iter(reply)
     return dict(zip(words, words, strict=True))
-
-
-def _is_to_reconnect(connection: Any) -> bool:
-    # redis-py 7 and later ask a connection to, where a server announced that it will move.
-    should = getattr(connection, "should_reconnect", None)
-    return should is not None and bool(should())
 
 
 class LeanRedis(redis.Redis):
@@ -107,8 +118,18 @@ class LeanRedis(redis.Redis):
         def give_up(*_: Any) -> None:
             connection.disconnect()
 
+        is_clean = False
         try:
             carry_out = exchange_plainly if name in _PLAIN else exchange
-            return connection.retry.call_with_retry(carry_out, give_up)
+            reply = connection.retry.call_with_retry(carry_out, give_up)
+            is_clean = True
+            return reply
+        except redis.ResponseError:
+            is_clean = True
+            raise
         finally:
+            if not is_clean:
+                # Its reply may still come, and the next command would take it for its own, with
+                # another session in it.
+                connection.disconnect()
             pool.release(connection)

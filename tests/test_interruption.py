@@ -1,0 +1,94 @@
+"""A reply goes to the command that asked for it, wherever an exception comes in between.
+
+The handler of a signal raises at any line: one that ends what takes too long, a Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from flask_redis_session.connect import connect
+
+PACKAGES = ("/redis/", "/flask_redis_session/", "/hiredis/")
+
+
+class SoftTimeLimit(Exception):
+    """What a handler of signals raises."""
+
+
+def interrupted(action, error, after):
+    """Call something, raise after so many lines of ours and of redis-py's, and tell whether."""
+    left = after
+
+    def trace(frame, event, _):
+        nonlocal left
+        if not any(package in frame.f_code.co_filename for package in PACKAGES):
+            return None
+        if event in ("line", "return"):
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                raise error
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    except BaseException:
+        if left > 0:
+            raise
+    finally:
+        sys.settrace(before)
+    return left <= 0
+
+
+def plainly(client, key):
+    """Send a command whose reply is taken as it comes."""
+    return client.execute_command("hmget", key, "a")
+
+
+def usually(client, key):
+    """Send a command whose reply redis-py reads."""
+    return [client.execute_command("HGET", key, "a")]
+
+
+def pipelined(client, key):
+    """Send a command in a pipeline."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.hget(key, "a")
+    return pipeline.execute()
+
+
+@pytest.fixture
+def url(valkey):
+    """A database in which alice and bob have a session each, with strangers in database 0."""
+    for name in ("alice", "bob"):
+        valkey.ask("HSET", name, "a", "a stranger")
+        valkey.client(db=1).hset(name, "a", name)
+    return f"{valkey.url.removesuffix('/0')}/1"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("error", [SoftTimeLimit("soft"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("send", [plainly, usually, pipelined])
+# A connection takes many lines to be made, but where it is unsafe some of them in a row are.
+@pytest.mark.parametrize(("connected", "step"), [(True, 1), (False, 7)])
+def test_interrupted_anywhere(url, connected, step, send, error):
+    """Whatever line of alice's command is the last, bob and she then have their own."""
+    after, points = 1, 0
+    while True:
+        client = connect(url)
+        if connected:
+            assert send(client, "alice") == [b"alice"]
+        if not interrupted(lambda client=client: send(client, "alice"), error, after):
+            break
+        points += 1
+        after += step
+        assert send(client, "bob") == [b"bob"], after
+        assert send(client, "alice") == [b"alice"], after
+        client.close()
+
+    assert points > 50
