@@ -126,7 +126,7 @@ def bare(data: dict[str, Any], size: int, url: str) -> Flask:
         return "1"
 
     def sign_in() -> Response:
-        key, proof, _ = hand.load("user_id", "_user_id")
+        key, proof, _ = hand.load()
         sid = key.partition(":")[2]
         secret = token_urlsafe(32)
         user = str(next(users))

@@ -155,6 +155,15 @@ class ApplicationSessions:
         pages = self.revoked(user, before=limit, keep=spared)
         return [sid for page in pages for sid in page]
 
+    def end(self, user: str, sid: str) -> list[str]:
+        """End one of a user's sessions, be it in their index or not; return its sid if it was.
+
+        :param user: the user's id, as text.
+        :param sid: the session.
+        :raises RevocationIncomplete: where Redis fails.
+        """
+        return [sid for page in self.revoked(user, only=[sid]) for sid in page]
+
     def revoked(
         self,
         user: str,
@@ -210,8 +219,11 @@ class ApplicationSessions:
             return
         # The sign-in stands also where Redis fails now; the next one makes up for it.
         with suppress(StoreUnavailable):
-            others = [info.sid for info in self.store.index.sessions(user) if info.sid != keep]
-            surplus = others[most - 1 :]
+            infos = self.store.index.sessions(user)
+            # All in one order that is the same for all: of two sign-ins at once, each would else
+            # end the other.
+            infos.sort(key=lambda info: (_last_seen(info), info.sid), reverse=True)
+            surplus = [info.sid for info in infos[most:] if info.sid != keep]
             if surplus:
                 deque(self.revoked(user, only=surplus, reason="replaced"), maxlen=0)
 

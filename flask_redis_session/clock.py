@@ -23,6 +23,11 @@ class Clock:
         """
         self._heard = (now, time.monotonic())
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether the server has told its time yet."""
+        return self._heard is not None
+
     def now(self) -> float:
         """Return the server's time in epoch seconds."""
         heard = self._heard

@@ -9,12 +9,20 @@
 
 local time = redis.call('TIME')
 local now = string.format('%.3f', tonumber(time[1]) + tonumber(time[2]) / 1000000)
+
+local function outlive()
+  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  end
+end
+
 if ARGV[2] == 'touch' then
+  -- In this order: without memory Redis refuses a script at its first command that takes some, but
+  -- no more once it has written. What follows in the same pipeline, such as a sign-out, must go on.
+  outlive()
   redis.call('ZADD', KEYS[1], 'XX', 'GT', now, ARGV[1])
 else
   redis.call('ZADD', KEYS[1], 'GT', now, ARGV[1])
-end
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
-  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  outlive()
 end
 return redis.call('ZCARD', KEYS[1])

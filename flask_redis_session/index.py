@@ -102,13 +102,14 @@ class Index:
         """
         return _INDEX.on(self.key(user), sid, "touch", self._milliseconds(idle))
 
-    def remove(self, user: str, sids: Sequence[str]) -> Command:
-        """Return the command that removes sessions from a user's index.
+    def remove(self, user: str, sid: str, now: bytes) -> Command:
+        """Return the command that removes a session from a user's index.
 
         :param user: the user's id, as text.
-        :param sids: the sessions, at least one.
+        :param sid: the session.
+        :param now: when it left that user, in the server's time; what came in later stays.
         """
-        return ("ZREM", self.key(user), *sids)
+        return _FORGET.on(self.key(user), sid, now)
 
     def sessions(
         self, user: str, *, limit: int | None = None, offset: int = 0
@@ -281,7 +282,8 @@ class Index:
         key = self.key(user)
         replies = self._server.together([("ZSCORE", key, sid) for sid in sids])
         found = zip(sids, replies, strict=True)
-        return [(sid, float(score)) for sid, score in found if score is not None]
+        # One that is not in there is looked at too: the index may have been evicted.
+        return [(sid, float(score or 0)) for sid, score in found]
 
     def _milliseconds(self, idle: float) -> int:
         return int((idle + self._slack) * 1000) + 1

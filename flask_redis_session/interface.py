@@ -49,8 +49,9 @@ class RedisSessionInterface(SessionInterface):
         self._redis = redis
         self._prefix = prefix
         self._lock = threading.Lock()
-        # The application's sessions where no request tells which: outside of one.
+        # The application's sessions where no context tells which: outside of one.
         self._latest: ApplicationSessions | None = None
+        self._applications = 0
 
     def init_app(self, app: Flask) -> None:
         """Give an application these sessions, and check its settings.
@@ -74,6 +75,7 @@ class RedisSessionInterface(SessionInterface):
             owner, sessions = app.extensions.get(EXTENSION, _NOBODY)
             if owner is not self:
                 settings = read_settings(app.config, redis=self._redis, prefix=self._prefix)
+                self._applications += 1
                 sessions = self._latest = ApplicationSessions(settings, app)
                 app.extensions[EXTENSION] = (self, sessions)
         return sessions
@@ -109,7 +111,6 @@ class RedisSessionInterface(SessionInterface):
             app,
             sessions,
             session,
-            idle=self._idle(app, session),
             refreshes=app.config["SESSION_REFRESH_EACH_REQUEST"],
         )
         try:
@@ -123,11 +124,6 @@ class RedisSessionInterface(SessionInterface):
             cookie = "fresh"
         if cookie != "leave":
             self._send_cookie(app, session, response, cookie)
-
-    def _idle(self, app: Flask, session: RedisSession) -> float:
-        if session.permanent:
-            return app.permanent_session_lifetime.total_seconds()
-        return self._sessions(app).settings.lifetime
 
     def _cookie_flags(self, app: Flask) -> dict[str, Any]:
         return {
@@ -210,6 +206,10 @@ class RedisSessionInterface(SessionInterface):
         """Return the sessions of the current application, or of the one that has these."""
         if has_app_context() and current_app.session_interface is self:
             return self._sessions(current_app._get_current_object())  # type: ignore[attr-defined]
+        if self._applications > 1:
+            raise RuntimeError(
+                "These sessions serve several applications: say which, by app.app_context()."
+            )
         if self._latest is None:
             if self._redis is None:
                 raise RuntimeError(

@@ -31,15 +31,20 @@ class Save:
     :param app: the application, for the signals.
     :param sessions: the application's sessions.
     :param session: the session to save.
-    :param idle: the idle lifetime that the session is to have, in seconds.
     :param refreshes: whether a permanent session's cookie is sent again with every response.
     """
 
     app: Flask
     sessions: ApplicationSessions
     session: RedisSession
-    idle: float
     refreshes: bool
+
+    @property
+    def idle(self) -> float:
+        """The idle lifetime that the session is to have, in seconds."""
+        if self.session.permanent:
+            return self.app.permanent_session_lifetime.total_seconds()
+        return self.sessions.settings.lifetime
 
     def run(self) -> Cookie:
         """Save the session and return what becomes of the cookie.

@@ -118,6 +118,8 @@ class Server:
         self._retry_after = retry_after
         self._client: Any = None
         self._lock = threading.Lock()
+        # When no client could be made.
+        self._refused_at = 0.0
         self._failures: tuple[type[Exception], ...] = ()
         self._lost_script: type[Exception] = Exception
         self._outage = _Outage()
@@ -258,12 +260,17 @@ class Server:
         return replies
 
     def _open(self) -> Any:
+        asked = monotonic()
         with self._lock:
             if self._client is None:
+                if asked < self._refused_at:
+                    # Who waited while another thread tried in vain has waited long enough.
+                    raise StoreUnavailable(retry_after=self._retry_after)
                 over = self._outage.over
                 try:
                     client = self._connect()
                 except _failures_of("redis") as error:
+                    self._refused_at = monotonic()
                     raise self._judged(error, ("connect",), over) from error
                 library = _library_of(client)
                 self._failures = _failures_of(library)

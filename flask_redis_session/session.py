@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from flask import Request
 
 
+_TORN = "The session ended or changed its cookie while it was read. Please try again."
+
+
 class RedisSession(TrackedMapping, SessionMixin):
     """A mapping that loads itself when it is first used and knows what was changed in it.
 
@@ -47,7 +50,9 @@ class RedisSession(TrackedMapping, SessionMixin):
         self._token = token
         self._request = request
         self._opened = monotonic()
+        self._starts_permanent = permanent
         self._permanent = permanent if token is None else token.permanent
+        self._chose_permanent = False
         self._complete = token is None
         self._record: Record | None = None
         self._usage: Usage | None = None
@@ -77,6 +82,7 @@ class RedisSession(TrackedMapping, SessionMixin):
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
+        self._chose_permanent = True
         if bool(value) != self._permanent:
             self._permanent = bool(value)
             self._mutated()
@@ -152,9 +158,12 @@ class RedisSession(TrackedMapping, SessionMixin):
         current = self.sid
         keep = current if keep_current else None
         ended = self._source.revoke(user, before=before, keep=keep, current=current)
-        is_mine = user == mine and before is None and not self._is_bound(user)
-        if not keep_current and (current in ended or is_mine):
-            self._end()
+        if keep_current or (current not in ended and (user != mine or before is not None)):
+            return len(ended)
+        if current is not None and current not in ended and self._is_bound(user):
+            # The index may have been evicted, or a reply was lost.
+            ended += self._source.end(user, current)
+        self._end()
         return len(ended)
 
     def _is_bound(self, user: str) -> bool:
@@ -163,9 +172,19 @@ class RedisSession(TrackedMapping, SessionMixin):
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key in self._source.user_keys:
-            # A sign-in is judged by whose session it was before.
-            self._is_stored()
+            # A sign-in is judged by whose session it was before. It loads all there is: where it
+            # turns out that it needs a session of its own, that one is to have it too.
+            if self._complete:
+                self._is_stored()
+            else:
+                self._fetch(None)
         super().__setitem__(key, value)
+
+    def clear(self) -> None:
+        super().clear()
+        # As in Flask, whose session keeps it among what is cleared.
+        self._permanent = self._starts_permanent
+        self._chose_permanent = False
 
     def __repr__(self) -> str:
         # Neither loads anything nor shows what may be private.
@@ -193,13 +212,17 @@ class RedisSession(TrackedMapping, SessionMixin):
             raise
         self._usage.fetches += 1
         if record.standing != "live":
+            if self._record is not None and self._record.standing == "live":
+                # Half of it was read. The other half must not read as if it had not been there.
+                self._failure = StoreUnavailable(_TORN)
+                raise self._failure
             asked = None
         if self._record is None:
             self._record = record
             if asked is None:
                 self._usage.everything = record.fields
             if record.standing in ("gone", "unknown"):
-                self._token = None
+                self._disown()
         self._loaded(record.fields, asked)
 
     def _is_untouched(self) -> bool:
@@ -258,6 +281,9 @@ class RedisSession(TrackedMapping, SessionMixin):
         self._token = None
         self._complete = True
         self._emptied = self._wiped
+        if not self._chose_permanent:
+            # What a cookie says that opens nothing counts for nothing.
+            self._permanent = self._starts_permanent
 
     def _is_slow(self) -> bool:
         """Tell whether the request has run for so long that its tombstone may be gone."""

@@ -39,6 +39,9 @@ class Source(Protocol):
     ) -> list[str]:
         """End a user's sessions and return their sids."""
 
+    def end(self, user: str, sid: str) -> list[str]:
+        """End one of a user's sessions, and return its sid if it was alive."""
+
 
 #: A session hash or a part of it, and the fields that were asked for (``None``: all).
 Loaded = tuple[Record, Sequence[bytes] | None]

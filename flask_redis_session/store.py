@@ -29,6 +29,7 @@ from .server import HGETALL, HMGET, Command, Script, Server
 from .token import Token, digest
 
 _COMMIT = Script("commit.lua")
+_TIME = Script("time.lua")
 
 
 @lru_cache(maxsize=64)
@@ -125,12 +126,20 @@ class Store:
                 }
         except WrongType:
             return Record("gone")
+        if self._absolute is not None or held.get(secret, b"0") != b"0":
+            self._hear_the_time(key)
         now = self.clock.now()
         standing = standing_of(held.get(BORN), held.get(secret), now)
         record = Record(standing, held if standing == "live" else {}, proof)
         if standing == "live" and self._is_over(record, now):
             return Record("gone")
         return record
+
+    def _hear_the_time(self, key: bytes) -> None:
+        """Ask for the server's time, once, where a worker's own clock would judge a session."""
+        if not self.clock.is_heard:
+            seconds, microseconds = self._server.call(_TIME.on(key))
+            self.clock.hear(int(seconds) + int(microseconds) / 1e6)
 
     def is_due(self, born: float | None, seen: float | None, idle: float | None) -> bool:
         """Tell whether a session that is only read should be touched.
@@ -222,7 +231,8 @@ class Store:
         if not refusals:
             return self._committed(replies[commands.index(script)])
         at = commands.index(script)
-        if at < len(replies) and not isinstance(replies[at], Exception):
+        stands = at < len(replies) and not isinstance(replies[at], Exception)
+        if stands and self._committed(replies[at]).what == "saved":
             # Stored, but in no index, where it could not be ended; nobody has its cookie yet.
             with suppress(StoreUnavailable):
                 self._server.call(("UNLINK", self.key(sid)))
@@ -236,7 +246,8 @@ class Store:
         if user is None:
             return
         if committed.what == "ended" or (binding is not None and binding.user != user):
-            command = self.index.remove(user, [sid])
+            # Not where it was put there again meanwhile: this command may arrive late.
+            command = self.index.remove(user, sid, committed.now)
         elif due:
             command = self.index.touch(user, sid, number(committed.idle) or 0.0)
         else:

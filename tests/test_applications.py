@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from flask_redis_session import RedisSessionInterface
-from webapp import Site, client_of, each, make_app, session
+from webapp import _VALUES, _VIEW, Site, client_of, each, make_app, session
 
 FLAGS = {
     "SESSION_COOKIE_DOMAIN": "example.org",
@@ -140,3 +140,23 @@ class TestApplications:
 def view_of(view):
     """Return the environment of a request that this view answers."""
     return {"tests.view": view, "tests.values": []}
+
+
+def test_several_applications(valkey):
+    """Outside of a context, an interface of several applications asks which is meant."""
+    interface = RedisSessionInterface()
+    apps = [
+        make_app(interface, SESSION_REDIS=client_of(valkey), SESSION_KEY_PREFIX=prefix)
+        for prefix in ("a:", "b:")
+    ]
+    for app in apps:
+        app.test_client().get(
+            "/", environ_overrides={_VIEW: lambda: session.update(user_id=23), _VALUES: []}
+        )
+
+    for call in (interface.list_sessions, interface.revoke_sessions):
+        with pytest.raises(RuntimeError, match="app_context"):
+            call(23)
+    for app in apps:
+        with app.app_context():
+            assert 1 == interface.revoke_sessions(23)

@@ -272,3 +272,32 @@ def test_twice(site):
 
     assert 2 == browser.visit(lambda: session.clear_user_sessions(23)).value
     assert 0 == browser.visit(lambda: session.clear_user_sessions(23)).value
+
+
+@pytest.mark.parametrize("user_id", [None, 23])
+def test_without_an_index(site, user_id):
+    """The current session ends also where the index that it was in has been evicted."""
+    (browser,) = site.browsers(23, 1)
+    thief = browser.twin()
+    site.redis.delete("session:user:23")
+
+    answer = browser.visit(lambda: session.clear_user_sessions(user_id))
+
+    assert 1 == answer.value
+    assert "" == answer.cookie.value
+    assert [False] == live(thief)
+
+
+def test_ended_meanwhile(site):
+    """The current session is given up also where another request has just ended it."""
+    (browser,) = site.browsers(23, 1)
+
+    def view():
+        assert session["user_id"] == 23
+        site.interface.revoke_sessions(23)
+        return session.clear_user_sessions(), dict(session)
+
+    answer = browser.visit(view)
+
+    assert (0, {}) == answer.value
+    assert "" == answer.cookie.value

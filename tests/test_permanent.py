@@ -237,3 +237,52 @@ class TestForgedSuffix:
 
         assert site.redis.pttl(site.key(sid)) <= 100_000
         assert {"a": 2} == browser.read()
+
+
+class TestNewOwner:
+    """What a permanent cookie says counts as long as it opens its session."""
+
+    def lifetime(self, site, browser):
+        """Return the idle lifetime of the browser's session, and whether its cookie says more."""
+        return float(site.hash(browser.sid)[b"@idle"]), browser.cookie.endswith(".p")
+
+    @pytest.mark.parametrize("reads", [True, False])
+    @pytest.mark.parametrize("cookie", ["of an ended session", "invented"])
+    def test_dead(self, valkey, cookie, reads):
+        """Who comes with a permanent cookie that opens nothing gets a session like anybody."""
+        site = Site(valkey)
+        browser = site.browser()
+        browser.visit(
+            lambda: session.update(user_id="alice") or setattr(session, "permanent", True)
+        )
+        site.interface.revoke_sessions("alice")
+        if cookie == "invented":
+            browser.cookie = "A" * 22 + "." + "B" * 43 + ".p"
+
+        browser.visit(lambda: (reads and session.get("a"), session.update(b=1)))
+
+        assert self.lifetime(site, browser) == (86400, False)
+
+    def test_dead_and_chosen(self, valkey):
+        """A request that asks for a permanent session gets one, whatever its cookie says."""
+        site = Site(valkey)
+        browser = site.browser()
+        browser.cookie = "A" * 22 + "." + "B" * 43 + ".p"
+
+        browser.visit(
+            each(lambda: setattr(session, "permanent", True), lambda: session.update(b=1))
+        )
+
+        assert self.lifetime(site, browser) == (31 * 86400, True)
+
+    def test_cleared(self, valkey):
+        """A session that is cleared starts as new ones do, as with Flask's own."""
+        site = Site(valkey)
+        browser = site.browser()
+        browser.visit(
+            lambda: session.update(user_id="alice") or setattr(session, "permanent", True)
+        )
+
+        browser.visit(each(lambda: session.clear(), lambda: session.update(user_id="bob")))
+
+        assert self.lifetime(site, browser) == (86400, False)

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from flask_redis_session.plan import FORGOTTEN, MOST_ENDPOINTS, MOST_FIELDS, WASTE, Plan, Plans
-from webapp import Site, session
+from webapp import Site, each, session
 
 LARGE = {f"key{number}": "x" * 1000 for number in range(1000)}
 
@@ -280,3 +280,42 @@ class TestPlan:
             plans.of(str(number))
 
         assert len(plans._plans) <= MOST_ENDPOINTS
+
+
+class TestMeanwhile:
+    """Another request acts between two loads of one."""
+
+    @pytest.mark.parametrize("act", [lambda: session.clear(), lambda: session.regenerate()])
+    def test_half_a_session(self, site, act):
+        """What was not loaded yet does not read as absent: it is a 503."""
+        other = site.visitor.twin()
+        site.visitor.set(second_factor_missing=True)
+        for _ in range(3):
+            site.visitor.visit(lambda: session["key1"])
+        after = []
+
+        def view():
+            assert session["key1"]
+            if act is not None:
+                other.visit(act)
+            after.append(session.get("second_factor_missing"))
+
+        answer = site.visitor.visit(view, status=503)
+
+        assert not after
+        assert answer.cookie is None
+
+    def test_double_click(self, site):
+        """A sign-in that needs a session of its own takes along what it would not have loaded."""
+        for _ in range(3):
+            browser = site.browser()
+            browser.set(**LARGE)
+            browser.sign_in(23)
+        visitor = site.browser()
+        visitor.set(cart=["book"], **LARGE)
+        other = visitor.twin()
+
+        visitor.visit(each(lambda: session.update(user_id=23), lambda: other.sign_in(23)))
+
+        assert visitor.sid != other.sid
+        assert visitor.read() == other.read() == {**LARGE, "cart": ["book"], "user_id": 23}

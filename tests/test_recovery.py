@@ -312,3 +312,58 @@ class TestWaits:
             site.send(f"session={'B' * 21}{number}.{'b' * 43}.p")
 
         assert 1 == len(met)
+
+
+class TestOutOfMemory:
+    """What a server without memory still takes, in one round trip with what it refuses."""
+
+    @pytest.fixture
+    def site(self, fragile):
+        """A site whose index is due for a touch with each request."""
+        return Site(fragile, SESSION_TOUCH_INTERVAL=0)
+
+    @contextmanager
+    def full(self, fragile):
+        """Let the server have no memory left."""
+        fragile.ask("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", 1)
+        yield
+        fragile.ask("CONFIG", "SET", "maxmemory", 0)
+
+    def test_delete_a_key(self, site, fragile):
+        """A key goes, together with the touch of the index, and the answer says so."""
+        (browser,) = site.browsers(23, 1)
+        browser.set(cart=[1])
+
+        with self.full(fragile):
+            browser.visit(lambda: session.pop("cart"))
+
+        assert {"user_id": 23} == browser.read()
+
+    def test_longer_life(self, site, fragile):
+        """The index outlives a session that becomes permanent while a key goes."""
+        (browser,) = site.browsers(23, 1)
+        browser.set(cart=[1])
+
+        with self.full(fragile):
+            browser.visit(lambda: (setattr(session, "permanent", True), session.pop("cart")))
+
+        names = (site.key(browser.sid), "session:user:23")
+        hash_, index = (site.redis.pttl(name) for name in names)
+        assert 0 < hash_ <= index
+
+    def test_sign_in_with_a_dead_cookie(self, site, fragile):
+        """A sign-in that can't prove its session leaves it alone, whatever else is refused."""
+        victim = site.browser()
+        victim.set(cart=[1])
+        planted = victim.twin()
+        full = self.full(fragile)
+
+        def view():
+            session["user_id"] = 42
+            victim.sign_in(23)
+            full.__enter__()
+
+        planted.visit(view, status=503)
+        full.__exit__(None, None, None)
+
+        assert {"cart": [1], "user_id": 23} == victim.read()

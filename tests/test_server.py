@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 
 import pytest
+import redis
 
 from flask_redis_session import StoreUnavailable, WrongType
 from flask_redis_session.server import Server
+from servers import wait_until
 from webapp import Site, client_of, session
 
 
@@ -143,3 +147,40 @@ def test_refusal(server, send):
         way.call(command) if send == "call" else getattr(way, send)([command, ("PING",)])
 
     assert "unknown command" in str(caught.value.__cause__).lower()
+
+
+def test_one_wait_for_all(monkeypatch):
+    """Who waited while another thread tried in vain to connect does not try once more."""
+    tries, waiting = [], threading.Event()
+
+    def connect():
+        tries.append(threading.current_thread())
+        waiting.wait(10)
+        raise redis.ConnectionError("hangs")
+
+    server = Server(connect)
+    failures = []
+
+    def call():
+        try:
+            server.call(("PING",))
+        except StoreUnavailable as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: _waiting(server, threads), "all wait")
+    waiting.set()
+    for thread in threads:
+        thread.join(10)
+
+    assert 8 == len(failures)
+    assert 1 == len(tries)
+
+
+def _waiting(server, threads):
+    """Tell whether each thread is where it asks for the lock or holds it."""
+    frames = sys._current_frames()
+    names = [frames[thread.ident].f_code.co_name for thread in threads if thread.ident in frames]
+    return names.count("_open") == len(threads) - 1

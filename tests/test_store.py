@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import time as real_time
+
 import pytest
 
 from flask_redis_session.record import Binding, Changes
@@ -146,3 +148,39 @@ class TestLoad:
 
         assert "live" == make_store(redis, absolute=101).load(token).standing
         assert "gone" == make_store(redis, absolute=100).load(token).standing
+
+
+class TestFreshWorker:
+    """A worker that has heard no server yet, and whose own clock is wrong."""
+
+    @pytest.fixture
+    def late(self, monkeypatch):
+        """Let this process's clock be so many seconds ahead."""
+        return lambda ahead: monkeypatch.setattr(
+            "flask_redis_session.clock.time.time", lambda: real_time() + ahead
+        )
+
+    def test_tombstone(self, store, redis, token, late):
+        """A secret that was just rotated away is known as such."""
+        fresh = token.rotated()
+        store.commit(token, Changes(), DAY, fresh=fresh)
+        late(40)
+
+        assert "rotated" == make_store(redis).load(token).standing
+
+    def test_absolute_lifetime(self, store, redis, token, late):
+        """A session that is not over is not over."""
+        late(9 * 3600)
+
+        assert "live" == make_store(redis, absolute=8 * 3600).load(token).standing
+
+    def test_one_question(self, server, store, redis, token):
+        """The time is asked for once, and not where nothing depends on it."""
+        make_store(redis, absolute=8 * 3600).load(token)
+        for absolute, questions in ((None, 0), (8 * 3600, 1)):
+            fresh = make_store(redis, absolute=absolute)
+            fresh._server.call(("PING",))
+            with server.cost() as cost:
+                for _ in range(3):
+                    fresh.load(token)
+            assert 3 + questions == cost.round_trips

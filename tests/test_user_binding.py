@@ -268,3 +268,26 @@ class TestRotation:
         browser.sign_in(23)
 
         assert None is browser.set(cart=[1]).cookie
+
+
+def test_late_removal(site):
+    """What a sign-out removes late spares the same session, signed in again meanwhile."""
+    (browser,) = site.browsers(23, 1)
+    server = site.app.extensions["flask_redis_session"][1].server
+    call, late = server.call, []
+
+    def held(command):
+        if command[0] == "EVALSHA" and command[3] == b"session:user:23":
+            late.append(command)
+            return b"OK"
+        return call(command)
+
+    server.call = held
+    browser.visit(lambda: session.update(cart=[1]))
+    browser.visit(lambda: session.pop("user_id"))
+    server.call = call
+    browser.sign_in(23)
+    (removal,) = late
+    call(removal)
+
+    assert [browser.sid] == site.index(23)
