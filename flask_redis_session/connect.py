@@ -7,7 +7,6 @@ where the server had closed the connection. No error and no log of theirs names 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -41,7 +40,9 @@ _URL = re.compile(
     r"(?P<scheme>redis|rediss|valkey|valkeys|unix|embedded|(?:redis|rediss)\+(?:sentinel|cluster))://"
     r"(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?"
 )
-_HOST = re.compile(r"(?:\[(?P<six>[0-9A-Za-z:.%]+)\]|(?P<name>[^\[\]:@\s]*))(?::(?P<port>\d+))?")
+_HOST = re.compile(r"(?:\[(?P<six>[0-9A-Za-z:.%]+)\]|(?P<name>[^\[\]:@\s]*))(?::(?P<port>[0-9]{1,5}))?")
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _FILES = {"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"}
 _TEXTS = {"ssl_ca_data", "ssl_cert_reqs", "ssl_ciphers", "ssl_password", "username", "password"}
@@ -52,6 +53,10 @@ _SENTINEL_TEXTS = {"sentinel_username", "sentinel_password"}
 #: is for another kind of pool.
 _NO_OPTIONS = {"retry_on_error", "timeout"}
 _MAY_BE_0 = {"db", "health_check_interval"}
+
+#: The greatest value of an option: redis-py's own default for ``max_connections``. As a timeout it
+#: is 68 years; the operating system refuses one that is much longer, when it is first used.
+_MOST = 2**31
 
 #: From 6 on, a cluster's client has a ``Retry`` in the place of a number.
 _MAJOR = int(redis.__version__.partition(".")[0])
@@ -128,6 +133,16 @@ class _Hidden(str):
         return "***"
 
 
+def reply_timeout(url: str, *, timeout: float = 1.0) -> float:
+    """Return how long a client waits for each reply, in seconds.
+
+    :param url: as in ``SESSION_REDIS_URL``; it has been checked.
+    :param timeout: what holds where the URL says nothing.
+    """
+    _, _, query = url.strip().partition("?")
+    return float(_options(query, _SENTINEL_TEXTS).get("socket_timeout", timeout))
+
+
 def _recipe(url: object, timeout: float) -> Callable[[], Any]:
     """Check the URL and return what makes its client."""
     parts = _URL.fullmatch(url.strip()) if isinstance(url, str) else None
@@ -137,6 +152,8 @@ def _recipe(url: object, timeout: float) -> Callable[[], Any]:
             "HOST:PORT/SERVICE, redis+cluster://HOST:PORT,HOST:PORT or embedded://, and in it %23 "
             "where a # is meant"
         )
+    if _LONE_SURROGATE.search(parts[0]):
+        _refuse("holds a byte that is not UTF-8, or a lone surrogate")
     scheme, _, kind = parts["scheme"].partition("+")
     login, _, authority = parts["authority"].rpartition("@")
     path, query = parts["path"], parts["query"] or ""
@@ -176,7 +193,7 @@ def _over_network(
     service, _, database = path[1:].partition("/") if kind == "sentinel" else ("", "", path[1:])
     if kind == "sentinel" and not service:
         _refuse("name the service: redis+sentinel://HOST:PORT,HOST:PORT/SERVICE")
-    if not re.fullmatch("[0-9]*", database):
+    if not re.fullmatch("[0-9]{0,9}", database):
         _refuse("what follows the last slash is the number of a database")
     options.setdefault("db", int(database or 0))
     connection = SSLConnection if tls else Connection
@@ -208,13 +225,21 @@ def _options(query: str, further: set[str]) -> dict[str, Any]:
         except (TypeError, ValueError):
             _refuse(f"the option {name} has a value of the wrong type")
         if isinstance(value, int | float) and not (
-            0 < value < math.inf or (value == 0 and (value is False or name in _MAY_BE_0))
+            0 < value <= _MOST or (value == 0 and (value is False or name in _MAY_BE_0))
         ):
             _refuse(f"the option {name} is out of range")
-        if name in _FILES and not Path(value).exists():
+        if name in _FILES and not _exists(value):
             _refuse(f"there is no file where the option {name} says")
         options[name] = _Hidden(value) if name == "ssl_password" else value
     return options
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:
+        # It is too long to be a file's name, or in a directory that is closed to us.
+        return False
 
 
 def _credentials(login: str, options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -230,7 +255,13 @@ def _host(text: str, port: int) -> tuple[str, int]:
     found = _HOST.fullmatch(text)
     if found is None or not 0 < int(found["port"] or port) < 65536:
         _refuse("write a host as HOST:PORT or [IPV6]:PORT, and in a password %2F for /, %3F for ?")
-    return unquote(found["six"] or found["name"]), int(found["port"] or port)
+    host = unquote(found["six"] or found["name"])
+    try:
+        # As the resolver will, which fails otherwise than a server does that is not there.
+        host.encode("idna")
+    except UnicodeError:
+        _refuse("a host's name has an empty part, or one of more than 63 characters")
+    return host, int(found["port"] or port)
 
 
 def _check(connection: Any, options: dict[str, Any]) -> None:

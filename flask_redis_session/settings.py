@@ -9,9 +9,8 @@ from datetime import timedelta
 from difflib import get_close_matches
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qs, urlsplit
 
-from .connect import check_url
+from .connect import check_url, reply_timeout
 from .errors import SettingError
 
 if TYPE_CHECKING:
@@ -275,8 +274,7 @@ def _revoke_wait(value: Any, client: Any, url: str | None) -> tuple[int, int] | 
 def _timeout(client: Any, url: str | None) -> float | None:
     """Return how long a client waits for a reply, in seconds, where that can be told."""
     if url is not None:
-        given = parse_qs(urlsplit(url).query).get("socket_timeout")
-        return float(given[0]) if given else 1.0
+        return reply_timeout(url)
     pool = getattr(client, "connection_pool", None)
     timeout = getattr(pool, "connection_kwargs", {}).get("socket_timeout")
     return timeout if isinstance(timeout, (int, float)) else None
