@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from .errors import RevocationUnconfirmed
+from .errors import RevocationUnconfirmed, WrongType
 from .record import (
     ADDRESS,
     AGENT,
     BORN,
     IDLE,
+    LONGEST,
     SEEN,
     USER,
     SessionInfo,
@@ -20,6 +21,7 @@ from .record import (
     text,
 )
 from .server import HMGET, ZREVRANGE, Command, Script, Server
+from .token import is_sid
 
 _INDEX = Script("index.lua")
 _REVOKE = Script("revoke.lua")
@@ -82,7 +84,7 @@ class Index:
         return f"{self._prefix}user:{user}".encode()
 
     def _session_key(self, sid: str) -> bytes:
-        return f"{self._prefix}{sid}".encode()
+        return self._prefix.encode() + _bytes_of(sid)
 
     def add(self, user: str, sid: str, idle: float) -> Command:
         """Return the command that puts a session into a user's index.
@@ -151,21 +153,41 @@ class Index:
         """Describe a user's live sessions; remove the dead ones, and return how many."""
         sids = [sid for sid, _ in members]
         names = (BORN, SEEN, IDLE, USER, AGENT, ADDRESS)
-        hashes = self._server.together([(HMGET, self._session_key(sid), *names) for sid in sids])
+        hashes = self.held(sids, names)
         # Only the dead are removed: a session that is another user's at the moment may be on
         # its way here, and its sid is not dead for good.
         dead = [
             member
             for member, held in zip(members, hashes, strict=True)
-            if all(value is None for value in held)
+            if all(value is None for value in held) or not is_sid(member[0])
         ]
         self._server.together(self._removals(user, dead))
         infos = [
             self._info(user, sid, dict(zip(names, held, strict=True)))
             for sid, held in zip(sids, hashes, strict=True)
-            if text(held[3]) == user and number(held[0]) is not None
+            if text(held[3]) == user and number(held[0]) is not None and is_sid(sid)
         ]
         return infos, len(dead)
+
+    def held(self, sids: Sequence[str], names: Sequence[bytes]) -> list[Sequence[bytes | None]]:
+        """Return what these fields of some sessions hold; of what is no session, ``None`` each.
+
+        :param sids: the sessions.
+        :param names: the fields.
+        :raises StoreUnavailable: where Redis fails.
+        """
+        commands = [(HMGET, self._session_key(sid), *names) for sid in sids]
+        try:
+            return self._server.together(commands)
+        except WrongType:
+            # One by one: a key of another type must not hide the sessions beside it.
+            return [self._held_alone(command, len(names)) for command in commands]
+
+    def _held_alone(self, command: Command, count: int) -> Sequence[bytes | None]:
+        try:
+            return self._server.call(command)  # type: ignore[no-any-return]
+        except WrongType:
+            return [None] * count
 
     def _info(self, user: str, sid: str, held: dict[bytes, bytes | None]) -> SessionInfo:
         born, seen, idle = (number(held[name]) for name in (BORN, SEEN, IDLE))
@@ -231,7 +253,9 @@ class Index:
         """Return commands that remove dead sessions from an index, none of which takes long."""
         pieces = (members[first : first + REMOVED] for first in range(0, len(members), REMOVED))
         return [
-            _FORGET.on(self.key(user), *(part for sid, at in piece for part in (sid, repr(at))))
+            _FORGET.on(
+                self.key(user), *(part for sid, at in piece for part in (_bytes_of(sid), repr(at)))
+            )
             for piece in pieces
         ]
 
@@ -286,11 +310,17 @@ class Index:
         return [(sid, float(score or 0)) for sid, score in found]
 
     def _milliseconds(self, idle: float) -> int:
-        return int((idle + self._slack) * 1000) + 1
+        # One that is longer is damaged, and Redis would refuse it.
+        return int((min(idle, LONGEST) + self._slack) * 1000) + 1
 
 
 def _member(sid: bytes, score: Any) -> Member:
-    return sid.decode("ascii", "replace"), float(score)
+    return sid.decode("utf-8", "surrogateescape"), float(score)
+
+
+def _bytes_of(sid: str) -> bytes:
+    # Also of what is no sid, so that it can be removed.
+    return sid.encode("utf-8", "surrogateescape")
 
 
 def _page_of(reply: Any) -> tuple[int, list[Member]]:

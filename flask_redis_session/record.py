@@ -24,6 +24,9 @@ SECRET = b"@secret:"
 _NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
 _LONGEST_NUMBER = 32
 
+#: The longest lifetime, in seconds: what Redis and the calendar hold in any case.
+LONGEST = 100 * 365.25 * 86400
+
 #: How long a rotated secret is remembered, in seconds.
 TOMBSTONE = 30.0
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .connect import check_url, reply_timeout
 from .errors import SettingError
+from .record import LONGEST
 
 if TYPE_CHECKING:
     from flask import Request
@@ -21,9 +22,6 @@ DeviceInfo = Callable[["Request"], "tuple[str | None, str | None] | None"]
 
 DEFAULT_URL = "redis://localhost:6379/0"
 DEFAULT_PREFIX = "session:"
-
-#: The longest lifetime, in seconds: what Redis and the calendar hold in any case.
-LONGEST = 100 * 365.25 * 86400
 
 #: Every setting, with its default.
 DEFAULTS: dict[str, Any] = {

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from .application import ApplicationSessions
 from .errors import RevocationIncomplete, RevocationUnconfirmed, StoreUnavailable
 from .record import BORN, SEEN, USER, number, text
-from .server import HMGET, ZREVRANGE, Command, Script, Server
+from .server import ZREVRANGE, Command, Script, Server
 from .token import is_sid
 
 _REVOKE = Script("revoke.lua")
@@ -267,8 +267,8 @@ class Survey:
     def _index_key(self, user: bytes | None) -> bytes:
         return f"{self._prefix}{INDEX}".encode() + (user or b"")
 
-    def _held(self, sids: Sequence[str], *fields: bytes) -> list[Any]:
-        return self._server.together([(HMGET, self._store.key(sid), *fields) for sid in sids])
+    def _held(self, sids: Sequence[str], *fields: bytes) -> list[Sequence[bytes | None]]:
+        return self._store.index.held(sids, fields)
 
 
 def _incarnation(node: Server) -> object:
