@@ -14,8 +14,14 @@ end
 if (held[1] or '') ~= ARGV[1] then
   return -1
 end
+-- What commit.lua takes for a number: of what is damaged, 'inf' must not spare a session.
+local function number(text)
+  if text and #text <= 32 and string.find(text, '^%d+%.?%d*$') and string.byte(text, -1) ~= 46 then
+    return tonumber(text)
+  end
+end
 local function spares(limit, at)
-  local known = tonumber(at or '')
+  local known = number(at)
   return limit ~= '' and known and known >= tonumber(limit)
 end
 if spares(ARGV[2], held[2]) or spares(ARGV[3], held[3]) then
