@@ -153,7 +153,7 @@ class TrackedMapping(MutableMapping[str, Any]):
             try:
                 ordered[key] = value = decode(stored)
             except UnreadableValue as error:
-                self._damage(key, error)
+                self._note_damage(key, error)
                 continue
             if type(value) not in FROZEN:
                 mutable.add(key)
@@ -172,16 +172,18 @@ class TrackedMapping(MutableMapping[str, Any]):
         try:
             value = decode(stored)
         except UnreadableValue as error:
-            self._damage(key, error)
+            self._note_damage(key, error)
             return False
         self._values[key] = value
         if type(value) not in FROZEN:
             self._mutable.add(key)
         return True
 
-    def _damage(self, key: str, error: UnreadableValue) -> None:
+    def _note_damage(self, key: str, error: Exception) -> None:
+        """Log, once in a request, that what is stored under a key counts as absent."""
         if key not in self._damaged:
             self._damaged.add(key)
+            # No traceback: the damage is in Redis, and the text around it may be private.
             log.error("A session's key %r cannot be read and counts as absent: %s", key, error)
 
     def _stored(self, key: str) -> bytes | None:

@@ -251,8 +251,15 @@ class RedisSession(TrackedMapping, SessionMixin):
         """Return whose session it is in this request."""
         for key in self._source.user_keys:
             value = self.get(key)
-            if value is not None and value != "":
+            if value is None or value == "":
+                continue
+            try:
                 return user_text(key, value)
+            except UnstorableValue as error:
+                if key in self._assigned:
+                    raise
+                # Nobody can have assigned it: another program has written it.
+                self._note_damage(key, error)
         return None
 
     def _binding(self) -> Binding | None:
@@ -312,9 +319,12 @@ def user_text(key: str, value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, UUID)):
         problem = f"a user's id must be a str, an int or a UUID, not {type(value).__name__}."
         raise UnstorableValue(key, problem)
-    text = str(value)
     try:
+        text = str(value)
         text.encode()
     except UnicodeEncodeError:
         raise UnstorableValue(key, "a user's id must not hold a lone surrogate.") from None
+    except ValueError:
+        # Python writes no int of more than some thousand digits.
+        raise UnstorableValue(key, "a user's id must not be so long a number.") from None
     return text
