@@ -230,7 +230,11 @@ def _notice(visitor: Visitor) -> Notice | None:
     """Return what was done just now, once."""
     if answers.wants_json() or _NOTICE not in visitor.session:
         return None
-    return Notice(*visitor.session.pop(_NOTICE))
+    match visitor.session.pop(_NOTICE):
+        case [str(what), int(ended)] if 0 <= ended < 1e9:
+            return Notice(what, ended)
+    # Another program has written it.
+    return None
 
 
 def _page_number(text: str) -> int | None:
