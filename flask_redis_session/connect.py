@@ -40,7 +40,9 @@ _URL = re.compile(
     r"(?P<scheme>redis|rediss|valkey|valkeys|unix|embedded|(?:redis|rediss)\+(?:sentinel|cluster))://"
     r"(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?"
 )
-_HOST = re.compile(r"(?:\[(?P<six>[0-9A-Za-z:.%]+)\]|(?P<name>[^\[\]:@\s]*))(?::(?P<port>[0-9]{1,5}))?")
+_HOST = re.compile(
+    r"(?:\[(?P<six>[0-9A-Za-z:.%]+)\]|(?P<name>[^\[\]:@\s]*))(?::(?P<port>[0-9]{1,5}))?"
+)
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
