@@ -17,16 +17,15 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
 from flask_redis_session import codec
 from flask_redis_session.codec import MAX_DEPTH, decode, encode
 from flask_redis_session.errors import UnreadableValue, UnstorableValue
-
-# The machine may be busy with other tests.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+from hostile import unhurried
+from values import form, json_scalars, json_values, values
 
 AWARE = datetime(2030, 1, 2, 3, 4, 5, 678901, timezone(timedelta(hours=-3, minutes=-30)))
 NAIVE = AWARE.replace(tzinfo=None)
@@ -66,67 +65,6 @@ class FrozenDay(date):
 def subclass_of(base: type) -> Any:
     """Return a subclass that adds nothing."""
     return type(f"My{base.__name__}", (base,), {})
-
-
-def form(value: Any) -> Any:
-    """Return what tells two values apart that ``==`` takes for equal, and joins NaN with NaN."""
-    kind = type(value)
-    if kind is dict:
-        return kind, [(form(name), form(item)) for name, item in value.items()]
-    if kind in {list, tuple}:
-        return kind, [form(item) for item in value]
-    if kind is set:
-        return kind, sorted(repr(form(item)) for item in value)
-    return kind, repr(value)
-
-
-DAY = timedelta(hours=24) - timedelta(microseconds=1)
-FRACTION = timedelta(seconds=1) - timedelta(microseconds=1)
-offsets = st.timedeltas(-DAY, DAY) | st.timedeltas(-FRACTION, FRACTION)
-datetimes = st.builds(
-    lambda at, zone, fold: at.replace(tzinfo=zone, fold=fold),
-    st.datetimes(),
-    st.none() | st.just(timezone.utc) | st.builds(timezone, offsets),
-    st.sampled_from([0, 1]),
-)
-json_scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=20)
-)
-hashable_scalars = (
-    json_scalars
-    | st.integers()
-    | st.integers(2**64, 2**300)
-    | st.floats()
-    | st.binary(max_size=20)
-    | datetimes
-    | st.dates()
-    | st.timedeltas()
-    | st.uuids()
-    | st.decimals(allow_nan=False)
-    | st.just(Decimal("NaN"))
-    | st.text(max_size=20).map(Markup)
-)
-scalars = hashable_scalars | st.decimals() | st.sampled_from([Decimal("sNaN12"), Decimal("-NaN")])
-hashables = st.recursive(hashable_scalars, lambda part: st.lists(part, max_size=4).map(tuple))
-names = st.text(max_size=8) | st.sampled_from(["", " ", "  ", " t", " v", " dt", " x"])
-json_values = st.recursive(
-    json_scalars,
-    lambda part: st.lists(part, max_size=5) | st.dictionaries(names, part, max_size=4),
-    max_leaves=30,
-)
-values = st.recursive(
-    scalars | st.sets(hashables, max_size=5),
-    lambda part: (
-        st.lists(part, max_size=5)
-        | st.lists(part, max_size=4).map(tuple)
-        | st.dictionaries(names, part, max_size=3)
-    ),
-    max_leaves=30,
-)
 
 
 @unhurried
