@@ -366,3 +366,11 @@ def test_key_of_the_page(patient, key, text):
 
     assert [200, 200] == [page.status_code for page in pages]
     assert patient.same.sid in pages[1].text
+
+
+@pytest.mark.parametrize("path", ["/devices", "/devices/signed-out"])
+def test_query_of_the_page(patient, path):
+    """A query that is not UTF-8 is a bad request."""
+    page = patient.browser.client.get(path, environ_overrides={"QUERY_STRING": "page=\xff"})
+
+    assert 400 == page.status_code

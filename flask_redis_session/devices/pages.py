@@ -98,6 +98,7 @@ class _Devices(Blueprint):
         self.post("/end-all", endpoint="end_all")(pages.end_all)
         for failure in (RevocationIncomplete, RevocationUnconfirmed):
             self.register_error_handler(failure, pages.incomplete)
+        self.before_request(_refuse_odd_query)
         self.after_request(self._be_private)
 
     @cached_property
@@ -235,6 +236,14 @@ def _notice(visitor: Visitor) -> Notice | None:
             return Notice(what, ended)
     # Another program has written it.
     return None
+
+
+def _refuse_odd_query() -> None:
+    """Refuse a query that is not UTF-8, at which Werkzeug fails where it is first read."""
+    try:
+        _ = request.args
+    except UnicodeDecodeError:
+        abort(400)
 
 
 def _page_number(text: str) -> int | None:
