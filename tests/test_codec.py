@@ -25,7 +25,8 @@ from flask_redis_session import codec
 from flask_redis_session.codec import MAX_DEPTH, decode, encode
 from flask_redis_session.errors import UnreadableValue, UnstorableValue
 from hostile import unhurried
-from values import form, json_scalars, json_values, values
+from structure import form
+from values import json_scalars, json_values, values
 
 AWARE = datetime(2030, 1, 2, 3, 4, 5, 678901, timezone(timedelta(hours=-3, minutes=-30)))
 NAIVE = AWARE.replace(tzinfo=None)

@@ -9,19 +9,6 @@ from typing import Any
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-
-def form(value: Any) -> Any:
-    """Return what tells two values apart that ``==`` takes for equal, and joins NaN with NaN."""
-    kind = type(value)
-    if kind is dict:
-        return kind, [(form(name), form(item)) for name, item in value.items()]
-    if kind in {list, tuple}:
-        return kind, [form(item) for item in value]
-    if kind is set:
-        return kind, sorted(repr(form(item)) for item in value)
-    return kind, repr(value)
-
-
 DAY = timedelta(hours=24) - timedelta(microseconds=1)
 FRACTION = timedelta(seconds=1) - timedelta(microseconds=1)
 offsets = st.timedeltas(-DAY, DAY) | st.timedeltas(-FRACTION, FRACTION)
