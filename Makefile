@@ -4,6 +4,8 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 # How many tests run at once, each with servers of its own.
 WORKERS ?= 2
+# How long `make fuzz` takes in all.
+FUZZ_SECONDS ?= 60
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,12 +13,13 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 CHECKED := flask_redis_session tests/servers.py tests/reaper.py tests/conftest.py tests/flask_suite.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check format bench flask-suite coverage clean
+.PHONY: help demo test soak fuzz check format bench flask-suite coverage clean
 
 help:
 	@echo "make demo         serve the demo on http://127.0.0.1:5000"
 	@echo "make test         run the tests, on servers they start themselves"
 	@echo "make soak         run the tests that take minutes, one after another"
+	@echo "make fuzz         fuzz what reads bytes from outside, for FUZZ_SECONDS"
 	@echo "make check        check format, style and types"
 	@echo "make bench        run the benchmarks"
 	@echo "make flask-suite  run Flask's own tests on these sessions"
@@ -32,6 +35,9 @@ test: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	@$(BIN)/pytest -m soak $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.dev
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python tests/fuzz.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -55,7 +61,7 @@ coverage: $(VENV)/.dev
 	@$(BIN)/coverage report
 
 clean:
-	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist .coverage .coverage.* .fuzz .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
