@@ -13,7 +13,12 @@ from weakref import ref
 from .advice import Advice
 from .connect import connect
 from .device import clipped, device
-from .errors import RevocationIncomplete, RevocationUnconfirmed, StoreUnavailable
+from .errors import (
+    RevocationIncomplete,
+    RevocationUnconfirmed,
+    SettingError,
+    StoreUnavailable,
+)
 from .plan import Plans
 from .record import Changes, Record, SessionInfo, field_of, moment
 from .server import Server
@@ -29,6 +34,9 @@ if TYPE_CHECKING:
 
 #: After how many loads a request that wants yet another key gets all of them.
 MOST_FETCHES = 3
+
+#: What Redis takes for the number of a member of an index.
+MOST_SESSIONS = 2**62
 
 
 class ApplicationSessions:
@@ -129,11 +137,17 @@ class ApplicationSessions:
         :param user: the user's id, as text.
         :param limit: how many at most; ``None``: all.
         :param offset: how many of the newest to leave out.
-        :raises ValueError: where one of them is negative.
+        :raises ValueError: where one of them is negative, or more than Redis counts.
+        :raises TypeError: where one of them is no number.
         :raises StoreUnavailable: where Redis fails.
         """
-        if offset < 0 or (limit is not None and limit < 0):
-            raise ValueError(f"limit={limit!r}, offset={offset!r}: they must not be negative.")
+        for name, value in (("limit", limit), ("offset", offset)):
+            if value is None and name == "limit":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name} expects a number of sessions, not {value!r}.")
+            if not 0 <= value <= MOST_SESSIONS:
+                raise ValueError(f"{name}={value} is no number of sessions.")
         infos = self.store.index.sessions(user, limit=limit, offset=offset)
         return sorted(infos, key=_last_seen, reverse=True)
 
@@ -266,7 +280,11 @@ class ApplicationSessions:
         if request is None or decide is False:
             return None, None
         keep = device if decide is True else decide
-        agent, address = keep(request) or (None, None)
+        kept: Any = keep(request) or (None, None)
+        if not isinstance(kept, tuple) or [*map(_is_text_or_none, kept)] != [True, True]:
+            problem = f"has to return two texts, each of which may be None, not {kept!r}."
+            raise SettingError("SESSION_DEVICE_INFO", problem)
+        agent, address = kept
         return clipped(agent), clipped(address)
 
     def epoch(self, name: str, when: object) -> float | None:
@@ -310,6 +328,10 @@ def sids_of(name: str, value: Any) -> set[str]:
 
 def _last_seen(info: SessionInfo) -> float:
     return info.last_seen_at.timestamp() if info.last_seen_at else 0.0
+
+
+def _is_text_or_none(value: object) -> bool:
+    return value is None or isinstance(value, str)
 
 
 def _nobody() -> None:

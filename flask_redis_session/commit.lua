@@ -137,7 +137,7 @@ local function each_chunk(command, words)
   end
 end
 
--- Many fields cannot all be ours.
+-- A session without a key of the user's is one that ended. Many fields cannot all be ours.
 local function is_empty()
   if redis.call('HLEN', key) > 100 then
     return false
@@ -159,12 +159,8 @@ if sets_users then
 else
   each_chunk('HDEL', gone)
   if deletions > 0 and is_empty() then
-    if user then
-      redis.call('UNLINK', key)
-      return {'ended', unpack(before)}
-    end
-    -- Nobody signed out: another request may be about to add a key of its own.
-    expires = math.min(expires, now + TOMBSTONE)
+    redis.call('UNLINK', key)
+    return {'ended', unpack(before)}
   end
   each_chunk('HSET', changed)
 end

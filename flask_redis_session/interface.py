@@ -165,8 +165,8 @@ class RedisSessionInterface(SessionInterface):
         :param user_id: whose.
         :param limit: how many at most; ``None``: all.
         :param offset: how many of the newest to leave out.
-        :raises ValueError: where ``limit`` or ``offset`` is negative.
-        :raises TypeError: where ``user_id`` is of a type that no user id has.
+        :raises ValueError: where ``limit`` or ``offset`` is negative, or more than Redis counts.
+        :raises TypeError: where one of them is no number, or ``user_id`` no user's id.
         :raises StoreUnavailable: where Redis fails.
         """
         return self._any_sessions().page(user_text("user_id", user_id), limit, offset)

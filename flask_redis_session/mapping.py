@@ -11,6 +11,7 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
+from copy import deepcopy
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +117,13 @@ class TrackedMapping(MutableMapping[str, Any]):
     def copy(self) -> dict[str, Any]:
         """Return a shallow copy, as a plain dict."""
         return {**self._all()}
+
+    def __copy__(self) -> dict[str, Any]:
+        # Not a second session with the parts of this one.
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return deepcopy(self.copy(), memo)
 
     def __or__(self, other: object) -> dict[str, Any]:
         return {**self, **other} if isinstance(other, Mapping) else NotImplemented

@@ -37,7 +37,8 @@ def field_of(key: str) -> bytes:
     :param key: the key, as in ``session[key]``.
     :raises UnicodeEncodeError: where the key has no UTF-8 form.
     """
-    return (f"@{key}" if key[:1] == "@" else key).encode()
+    # Not by an f-string, which shows a str's subclass as that likes.
+    return ("@" + key if key[:1] == "@" else key).encode()
 
 
 def key_of(name: bytes) -> str | None:

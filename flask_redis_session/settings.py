@@ -145,8 +145,11 @@ def _server(config: Mapping[str, Any], redis: Any) -> tuple[Any, str | None]:
     if client is None:
         if url is not None and not isinstance(url, str):
             raise SettingError("SESSION_REDIS_URL", f"expects a str, not {_type(url)}.")
-        check_url(url or DEFAULT_URL)
-        return None, url or DEFAULT_URL
+        url = DEFAULT_URL if url is None else url
+        check_url(url)
+        return None, url
+    if isinstance(client, type):
+        raise SettingError(name, f"expects a client, not its class: {client.__name__}().")
     if not callable(getattr(client, "execute_command", None)):
         problem = f"expects a client such as redis.Redis(), not {_type(client)}."
         if hasattr(client, "master_for"):

@@ -151,11 +151,15 @@ class TestList:
         assert [every[5]] == sids(site.interface.list_sessions(23, limit=2, offset=2))
         assert [every[2], every[4], every[5]] == site.index(23)
 
-    @pytest.mark.parametrize("page", [{"limit": -1}, {"offset": -1}])
-    def test_negative(self, site, page):
-        """A negative limit or offset is a ValueError."""
-        with pytest.raises(ValueError, match="negative"):
-            site.interface.list_sessions(23, **page)
+    @pytest.mark.parametrize("name", ["limit", "offset"])
+    @pytest.mark.parametrize(
+        ("value", "error"),
+        [(-1, ValueError), (10**20, ValueError), (1.5, TypeError), ("1", TypeError)],
+    )
+    def test_no_number_of_sessions(self, site, name, value, error):
+        """A limit or an offset that is none is an error that names it."""
+        with pytest.raises(error, match=name):
+            site.interface.list_sessions(23, **{name: value})
 
     def test_changes_nothing(self, site):
         """To be listed is not to be seen."""

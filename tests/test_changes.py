@@ -196,31 +196,3 @@ def test_other_requests_change(site):
 
     assert ([1], 2) == browser.visit(view).value
     assert [2] == browser.read()["cart"]
-
-
-def test_last_key_goes_while_another_comes(site):
-    """A request that removes the last key undoes nothing of one that adds another (guarantee 5)."""
-    browser = site.browser()
-    browser.set(flash="saved")
-    other = browser.twin()
-
-    def view():
-        session["cart"] = [*session.get("cart", []), "book"]
-        answer = other.visit(lambda: session.pop("flash"))
-        assert answer.cookie is None
-
-    browser.visit(view)
-
-    assert browser.read() == other.read() == {"cart": ["book"]}
-    assert site.redis.ttl(site.key(browser.sid)) > 86000
-
-
-def test_last_key_goes(site):
-    """What nobody adds to is gone half a minute later."""
-    browser = site.browser()
-    browser.set(flash="saved")
-
-    browser.visit(lambda: session.pop("flash"))
-
-    assert browser.read() == {}
-    assert 0 < site.redis.ttl(site.key(browser.sid)) <= 30

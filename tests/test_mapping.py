@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import enum
 import json
 from copy import deepcopy
 
@@ -322,3 +324,30 @@ def test_key_with_a_lone_surrogate_taken_back(valkey):
     browser.visit(lambda: session.update({"b": 2, "\ud800": 1}) or session.pop("\ud800"))
 
     assert {"b": 2} == browser.read()
+
+
+def test_copies_are_dicts(valkey):
+    """What copy and deepcopy make is a dict, which changes nothing in the session."""
+    browser = Site(valkey).browser()
+    browser.set(a=[1])
+
+    def view():
+        shallow, deep = copy.copy(session._get_current_object()), copy.deepcopy(session)
+        shallow["b"] = 1
+        deep["a"].append(2)
+        return type(shallow), type(deep)
+
+    assert (dict, dict) == browser.visit(view).value
+    assert {"a": [1]} == browser.read()
+
+
+def test_keys_of_a_class_of_their_own(valkey):
+    """A key that is an enumeration's is the text that it is, also where that begins with @."""
+
+    class Key(str, enum.Enum):
+        AT = "@at"
+
+    browser = Site(valkey).browser()
+    browser.visit(lambda: session.__setitem__(Key.AT, 1))
+
+    assert {"@at": 1} == browser.read()

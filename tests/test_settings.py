@@ -14,6 +14,7 @@ import valkey.asyncio
 from flask_redis_session import RedisSessionInterface, SettingError
 from flask_redis_session.settings import DEFAULTS, read_settings
 from servers import HOST
+from webapp import Site
 
 
 def settings_of(redis=None, prefix=None, **config):
@@ -97,6 +98,8 @@ def test_user_keys_may_be_a_list():
     [
         *[("SESSION_REDIS", value) for value in ("redis://localhost", b"redis://", 5, object())],
         ("SESSION_REDIS", redis.ConnectionPool()),
+        ("SESSION_REDIS", redis.Redis),
+        ("SESSION_REDIS_URL", ""),
         ("SESSION_REDIS_URL", 5),
         ("SESSION_REDIS_URL", b"redis://localhost"),
         ("SESSION_REDIS_URL", "localhost:6379"),
@@ -330,3 +333,20 @@ class TestNearMisses:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             settings_of(**{name: 1})
+
+
+@pytest.fixture(name="a_server")
+def _a_server(request):
+    # Under its usual name it would hide the module.
+    return request.getfixturevalue("valkey")
+
+
+@pytest.mark.parametrize("kept", ["Firefox", (lambda: 5, "::1"), ("Firefox",), ("a", "b", "c"), 5])
+def test_device_info_of_another_form(a_server, kept):
+    """What a callable returns that is not two texts is an error that names the setting."""
+    site = Site(a_server, SESSION_DEVICE_INFO=lambda _: kept, PROPAGATE_EXCEPTIONS=True)
+
+    with pytest.raises(SettingError, match="SESSION_DEVICE_INFO"):
+        site.browser().sign_in(23)
+
+    assert set() == site.names()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from flask_redis_session.application import ApplicationSessions
+from flask_redis_session.application import MOST_SESSIONS, ApplicationSessions
 from flask_redis_session.record import (
     ADDRESS,
     AGENT,
@@ -37,10 +37,17 @@ CHUNK = 500
 @click.command("list")
 @user_argument
 @click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many to show."
+    "--limit",
+    type=click.IntRange(1, MOST_SESSIONS),
+    default=50,
+    show_default=True,
+    help="How many to show.",
 )
 @click.option(
-    "--offset", type=click.IntRange(0), default=0, help="How many of the newest to leave out."
+    "--offset",
+    type=click.IntRange(0, MOST_SESSIONS),
+    default=0,
+    help="How many of the newest to leave out.",
 )
 @json_option
 @with_sessions
