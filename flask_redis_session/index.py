@@ -91,7 +91,7 @@ class Index:
 
         :param user: the user's id, as text.
         :param sid: the session.
-        :param idle: its idle lifetime in seconds, which the index outlives.
+        :param idle: its idle lifetime in seconds; the index outlives it twice.
         """
         return _INDEX.on(self.key(user), sid, "add", self._milliseconds(idle))
 
@@ -100,7 +100,7 @@ class Index:
 
         :param user: the user's id, as text.
         :param sid: the session.
-        :param idle: its idle lifetime in seconds, which the index outlives.
+        :param idle: its idle lifetime in seconds; the index outlives it twice.
         """
         return _INDEX.on(self.key(user), sid, "touch", self._milliseconds(idle))
 
@@ -310,8 +310,10 @@ class Index:
         return [(sid, float(score or 0)) for sid, score in found]
 
     def _milliseconds(self, idle: float) -> int:
-        # One that is longer is damaged, and Redis would refuse it.
-        return int((min(idle, LONGEST) + self._slack) * 1000) + 1
+        # Twice: a session may be saved at the last moment, and the touch of its index that
+        # follows may come late, or be lost. Once gone, an index is not brought back by a touch.
+        # One that is longer than LONGEST is damaged, and Redis would refuse it.
+        return int((2 * min(idle, LONGEST) + self._slack) * 1000) + 1
 
 
 def _member(sid: bytes, score: Any) -> Member:
