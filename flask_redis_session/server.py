@@ -155,11 +155,10 @@ class Server:
             return [self.call(command) for command in commands]
         over = self._outage.over
         replies = self._pipelined(client, commands)
-        if any(isinstance(reply, self._lost_script) for reply in replies):
-            # All of them once more and in order: each of our scripts and index commands may be
-            # sent twice, but none may overtake the one before it.
-            return [self.call(command) for command in commands]
-        return self._checked(replies, commands, over)
+        done = self._until_lost(replies)
+        # From there on once more and in order: none may overtake the one before it.
+        self._checked(replies[:done], commands[:done], over)
+        return replies[:done] + [self.call(command) for command in commands[done:]]
 
     def outcomes(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands in order, as :meth:`in_order`; what is refused stands among the replies.
@@ -178,11 +177,17 @@ class Server:
             else reply
             for reply, command in zip(self._pipelined(client, commands), commands, strict=True)
         ]
-        if any(isinstance(reply, self._lost_script) for reply in replies):
-            # As in_order does. What is not sent again has been carried out the first time.
-            again = self._up_to_refusal(commands)
-            return again + replies[len(again) :]
-        return replies
+        done = self._until_lost(replies)
+        if any(isinstance(reply, StoreUnavailable) for reply in replies[:done]):
+            return replies
+        # As in_order does. What is not sent again has been carried out the first time.
+        again = self._up_to_refusal(commands[done:])
+        return replies[:done] + again + replies[done + len(again) :]
+
+    def _until_lost(self, replies: Sequence[Any]) -> int:
+        """Return how many commands there were before one whose script the server had lost."""
+        lost = (at for at, reply in enumerate(replies) if isinstance(reply, self._lost_script))
+        return next(lost, len(replies))
 
     def _up_to_refusal(self, commands: Sequence[Command]) -> list[Any]:
         replies: list[Any] = []

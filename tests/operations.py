@@ -1102,8 +1102,13 @@ class Stage:
         self.options = options
         self.tried.clear()
         self._load_scripts()
+        steps: list[Step] = []
 
         def begin() -> Run:
+            nonlocal steps
+            # Here, and not at its end, which a run that is cut short does not come to.
+            if any(step.command[:2] == ("SCRIPT", "FLUSH") for step in steps):
+                self._load_scripts()
             self._set_up(situation)
             workers = [self._worker(n, each, retries) for n, each in enumerate(operations)]
             world = World(self, situation, operations)
@@ -1113,14 +1118,13 @@ class Stage:
                 acts.append((operation.name, lambda o=operation, w=worker: o.act(w)))  # type: ignore[misc]
             world.run = Run(acts, options, world.observe, self._carry_out)
             self.world = world
+            steps = world.run.steps
             return world.run
 
         def end(run: Run) -> None:
             self.world.finish()
             if check is not None:
                 check(self.world)
-            if any(step.command[:2] == ("SCRIPT", "FLUSH") for step in run.steps):
-                self._load_scripts()
 
         with repeatable_tokens():
             return explore(begin, end, options=options)

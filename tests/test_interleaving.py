@@ -136,6 +136,24 @@ class TestFates:
 
         assert total.orders >= len(groups)
 
+    def test_scripts_lost(self, stage):
+        """What Redis carried out is not sent again because a later command lacks its script."""
+
+        def check(world):
+            for answer in world.answers:
+                if answer.refused is not None:
+                    for key, value in answer.wrote.items():
+                        text = str(value)
+                        held = [at.hashes.get(answer.sid, {}).get(key) for at in world.history]
+                        assert text not in held, f"{key} was refused, and is there"
+
+        for other in (o.REGENERATE, o.REVOKE_ALL):
+            total = stage.explore(
+                SIGNED_IN, o.SAVE, o.LOSE_SCRIPTS, other, options=REDUCED, check=check
+            )
+
+            assert total.orders > 10
+
     def test_created_twice_and_revoked(self, stage):
         """A session that is created twice, and ended in between, stays in its user's index."""
         for situation in (NOBODY, SIGNED_IN):
