@@ -1080,6 +1080,8 @@ class Stage:
         #: The ends of runs whose cookies have been tried out.
         self.tried: set[bytes] = set()
         self.world: World
+        #: All that was gone through.
+        self.explored = Explored()
         self._workers: dict[tuple[Any, ...], Worker] = {}
 
     def explore(
@@ -1127,7 +1129,9 @@ class Stage:
                 check(self.world)
 
         with repeatable_tokens():
-            return explore(begin, end, options=options)
+            explored = explore(begin, end, options=options)
+        self.explored.add(explored)
+        return explored
 
     def _set_up(self, situation: Situation) -> None:
         pipeline: Any = self.plain.pipeline(transaction=False)
