@@ -248,6 +248,9 @@ class Situation:
     name: str
     sessions: tuple[Held, ...]
 
+    def __str__(self) -> str:
+        return self.name
+
     def commands(self) -> list[tuple[Any, ...]]:
         now = time.time()
         return [command for held in self.sessions for command in held.commands(now)]

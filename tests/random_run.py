@@ -31,8 +31,13 @@ THREADS = 8
 BROWSERS = 24
 #: How many operations all do together from one stop to the next.
 ROUND = 2_000
+#: How long one may wait for all the others, in seconds.
+PATIENCE = 600.0
 #: Seconds between two looks at what Redis holds.
 PAUSE = 0.01
+
+
+_SPAWN = multiprocessing.get_context("spawn")
 
 
 def seed_of_run() -> int:
@@ -60,6 +65,8 @@ class RandomRun:
         self._seed = seed
         self._break_it = break_it
         self._plain = redis.Redis(unix_socket_path=str(server.socket_path), socket_timeout=30)
+        # Kept here: a process takes a while to start, and asks for them then.
+        self._jars = [_SPAWN.Array("c", 100) for _ in range(BROWSERS)]
         self._looks: list[Look] = []
         self._looking = threading.Lock()
 
@@ -69,34 +76,37 @@ class RandomRun:
         :raises Problem: where a thread failed.
         """
         self._server.flush()
-        context = multiprocessing.get_context("spawn")
-        threads = PROCESSES * THREADS
         rounds = max(1, round(operations / ROUND))
-        barrier = context.Barrier(threads + 1)
-        jars = [context.Array("c", 100) for _ in range(BROWSERS)]
-        pipes, processes = [], []
+        barrier = _SPAWN.Barrier(PROCESSES * THREADS + 1, timeout=PATIENCE)
+        started = self._start(barrier, rounds, -(-operations // rounds // (PROCESSES * THREADS)))
+        self._watch(barrier, rounds, [process for process, _ in started])
+        events = self._reports([pipe for _, pipe in started])
+        for process, _ in started:
+            process.join(30)
+        if barrier.broken:
+            raise Problem(f"somebody did not come to a stop within {PATIENCE} s")
+        return History(events, self._looks)
+
+    def _start(self, barrier: Any, rounds: int, operations: int) -> list[tuple[Any, Any]]:
+        """Start the processes; return each with the pipe that its report will come by."""
+        started = []
         for number in range(PROCESSES):
-            pipe, end = context.Pipe(duplex=False)
+            pipe, end = _SPAWN.Pipe(duplex=False)
             place = Place(
                 socket=str(self._server.socket_path),
                 seed=self._seed,
                 process=number,
                 threads=THREADS,
                 rounds=rounds,
-                operations=-(-operations // rounds // threads),
-                jars=jars,
+                operations=operations,
+                jars=self._jars,
                 barrier=barrier,
             )
-            process = context.Process(target=work, args=(place, end, self._break_it), daemon=True)
+            process = _SPAWN.Process(target=work, args=(place, end, self._break_it), daemon=True)
             process.start()
             end.close()
-            pipes.append(pipe)
-            processes.append(process)
-        self._watch(barrier, rounds)
-        events = self._reports(pipes)
-        for process in processes:
-            process.join(30)
-        return History(events, self._looks)
+            started.append((process, pipe))
+        return started
 
     def tried(self, history: History) -> list[str]:
         """Try out cookies in requests, after the run; return what was wrong.
@@ -127,9 +137,16 @@ class RandomRun:
                 wrong.append(str(violation))
         return wrong
 
-    def _watch(self, barrier: Any, rounds: int) -> None:
+    def _watch(self, barrier: Any, rounds: int, processes: list[Any]) -> None:
         over = threading.Event()
-        watcher = threading.Thread(target=self._keep_looking, args=(over,))
+
+        def keep_looking() -> None:
+            while not over.wait(PAUSE):
+                self._look(is_still=False)
+                if any(process.exitcode for process in processes):
+                    barrier.abort()
+
+        watcher = threading.Thread(target=keep_looking)
         watcher.start()
         try:
             for _ in range(rounds):
@@ -141,10 +158,6 @@ class RandomRun:
         finally:
             over.set()
             watcher.join()
-
-    def _keep_looking(self, over: threading.Event) -> None:
-        while not over.wait(PAUSE):
-            self._look(is_still=False)
 
     def _look(self, *, is_still: bool) -> None:
         with self._looking:
@@ -158,7 +171,10 @@ class RandomRun:
     def _reports(pipes: list[Any]) -> list[Event]:
         events: list[Event] = []
         for pipe in pipes:
-            problems, found = pickle.loads(pipe.recv_bytes())  # noqa: S301 - it is our own
+            try:
+                problems, found = pickle.loads(pipe.recv_bytes())  # noqa: S301 - it is our own
+            except EOFError:
+                raise Problem("a process ended without a report") from None
             if problems:
                 raise Problem("\n".join(problems))
             events += found
