@@ -268,6 +268,8 @@ class History:
             # Its first attempt may have been carried out before the second one failed.
             for key, value in changes.items():
                 self.life(came).writes[key].append(Write(value, event.saves, event.number, False))
+            if event.wipes:
+                self.life(came).wipes.append(Write(None, event.saves, event.number, False))
         if sid is None:
             return
         life = self.life(sid)

@@ -126,7 +126,10 @@ class Looks:
             was, fields = before.held.hashes[sid], look.held.hashes[sid]
             if was is fields:
                 continue
-            if was.get("@born") != fields.get("@born"):
+            # Before anybody has its cookie, one may have ended and been created again.
+            life = self._history.lives.get(sid)
+            is_handed = life is not None and life.handed < before.span[0]
+            if is_handed and was.get("@born") != fields.get("@born"):
                 yield f"{sid} was born twice"
             if float(was.get("@seen", 0)) > float(fields.get("@seen", 0)):
                 yield f"{sid} was seen before it had been seen"
