@@ -26,6 +26,7 @@ from .token import is_sid
 _INDEX = Script("index.lua")
 _REVOKE = Script("revoke.lua")
 _FORGET = Script("forget.lua")
+_PAGE = Script("page.lua")
 
 #: A session in an index: its sid and its score.
 Member = tuple[str, float]
@@ -36,9 +37,9 @@ REMOVED = 1000
 #: How many sessions are described in one round trip.
 LISTED = 500
 
-#: How many buckets ZSCAN goes through at a time. Every second one may be empty, and a page
-#: costs two round trips where sessions are ended, which are to be one per thousand sessions.
-PAGE = 4096
+#: How many members one page has where sessions are ended: it costs two round trips, which are to
+#: be one per thousand sessions.
+PAGE = 2000
 
 
 class _Which(NamedTuple):
@@ -237,16 +238,18 @@ class Index:
 
     def _end_all(self, user: str, which: _Which, confirmed: list[int]) -> Iterator[list[str]]:
         """End what is to be ended of a whole index, a page at a time."""
-        cursor = 0
+        below = b"+inf" if which.before is None else f"({which.before!r}".encode()
+        place: tuple[bytes, bytes] = (b"-inf", b"")
         done: list[Member] = []
         while True:
-            commands = [*self._removals(user, done), self._scan(user, cursor)]
-            cursor, page = _page_of(self._server.in_order(commands)[-1])
-            ended, dead = self._end(user, page, which, confirmed)
+            page = _PAGE.on(self.key(user), PAGE, below, *place)
+            found = self._server.together([page, *self._removals(user, done)])[0]
+            ended, dead = self._end(user, _pairs(found), which, confirmed)
             done = ended + dead
             yield [sid for sid, _ in ended]
-            if cursor == 0:
+            if len(found) < 2 * PAGE:
                 break
+            place = found[-1], found[-2]
         self._server.together(self._removals(user, done))
 
     def _removals(self, user: str, members: Sequence[Member]) -> list[Command]:
@@ -295,12 +298,7 @@ class Index:
         if reply and not isinstance(reply[0], bytes):
             # RESP3 replies with pairs, RESP2 with one after the other.
             return [_member(*pair) for pair in reply]
-        return [_member(*pair) for pair in zip(reply[::2], reply[1::2], strict=True)]
-
-    def _scan(self, user: str, cursor: int) -> Command:
-        # Not by rank or by score: sessions that are touched or ended meanwhile would hide
-        # others. ZSCAN returns whatever was there from its beginning to its end.
-        return ("ZSCAN", self.key(user), cursor, "COUNT", PAGE)
+        return _pairs(reply)
 
     def _scores(self, user: str, sids: Sequence[str]) -> list[Member]:
         key = self.key(user)
@@ -325,7 +323,6 @@ def _bytes_of(sid: str) -> bytes:
     return sid.encode("utf-8", "surrogateescape")
 
 
-def _page_of(reply: Any) -> tuple[int, list[Member]]:
-    """Return the next cursor (0 at the end) and the sessions, with their scores, of a ZSCAN."""
-    cursor, members = reply
-    return int(cursor), [_member(*pair) for pair in members]
+def _pairs(reply: Sequence[Any]) -> list[Member]:
+    """Return the sessions of a reply in which their scores stand after each."""
+    return [_member(*pair) for pair in zip(reply[::2], reply[1::2], strict=True)]

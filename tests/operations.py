@@ -1149,6 +1149,7 @@ class Stage:
             index_module._INDEX,
             index_module._REVOKE,
             index_module._FORGET,
+            index_module._PAGE,
         ):
             self.plain.script_load(script.text)
 

@@ -200,6 +200,29 @@ class TestRevoke:
 
         assert set(added[701:]) == set(ended)
 
+    def test_seen_at_one_time(self, index, redis):
+        """Of many that were seen at the same time, each is met once, be its neighbours spared."""
+        added = fill(redis, "23", 5000)
+        redis.zadd("session:user:23", dict.fromkeys(added, 1000))
+        kept = set(added[::2])
+
+        ended = [sid for page in index.revoke("23", keep=kept) for sid in page]
+
+        assert sorted(set(added) - kept) == sorted(ended)
+
+    def test_seen_on_the_way(self, index, redis):
+        """A session that is seen while others are ended is met later, but met."""
+        added = fill(redis, "23", 5000)
+        pages = index.revoke("23")
+
+        ended = next(pages)
+        seen = sorted(set(added) - set(ended))[::2]
+        redis.zadd("session:user:23", dict.fromkeys(seen, 5e9), xx=True, gt=True)
+        ended += [sid for page in pages for sid in page]
+
+        assert sorted(added) == sorted(ended)
+        assert [] == redis.keys()
+
     def test_dead_members(self, index, redis):
         """Dead members are removed on the way, and do not count as ended."""
         added = fill(redis, "23", 10)

@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 import redis
@@ -67,6 +68,17 @@ def fail(request, fragile):
     return lambda: request.param(fragile)
 
 
+def store(server, names):
+    """Store sessions of one user, all of them seen at the same time."""
+    with server.client() as client:
+        now = client.time()[0] - 1
+        pipeline = client.pipeline(transaction=False)
+        for name in names:
+            pipeline.hset(f"session:{name}", mapping={"@born": now, "@seen": now, "@user": 23})
+        pipeline.zadd("session:user:23", dict.fromkeys(names, now))
+        pipeline.execute()
+
+
 class TestRevocation:
     """A revocation that fails says so."""
 
@@ -85,13 +97,7 @@ class TestRevocation:
 
     def test_on_the_way(self, fragile, site):
         """It tells how many were ended until then, and a second call ends the rest."""
-        now = site.redis.time()[0]
-        names = [f"{at:022}" for at in range(5000)]
-        pipeline = site.redis.pipeline(transaction=False)
-        for name in names:
-            pipeline.hset(site.key(name), mapping={"@born": now, "@seen": now, "@user": 23})
-        pipeline.zadd("session:user:23", dict.fromkeys(names, now))
-        pipeline.execute()
+        store(fragile, [f"{at:022}" for at in range(5000)])
 
         def fail(_, **__):
             fragile.pause()
@@ -104,6 +110,27 @@ class TestRevocation:
         assert 0 < ended < 5000
         assert 5000 - ended == site.interface.revoke_sessions(23)
         assert set() == site.names()
+
+    @pytest.mark.parametrize("rules", [{}, {"keep": "0" * 22}, {"created_before": timedelta(0)}])
+    def test_replaced(self, rules):
+        """A server that was replaced on the way, and has the index in another order, ends all."""
+        with Server("valkey9", "--appendonly", "yes") as server:
+            site = Site(server, SESSION_REDIS_URL=server.url)
+            names = [f"{at:022}" for at in range(20_000)]
+            store(server, names)
+            pages = []
+
+            def restart(_, sid, **__):
+                if not pages:
+                    server.restart()
+                pages.append(sid)
+
+            with session_ended.connected_to(restart):
+                site.interface.revoke_sessions(23, **rules)
+            site.close()
+
+            spared = {rules["keep"]} if "keep" in rules else set()
+            assert spared == {name for name in names if server.ask("EXISTS", site.key(name))}
 
     def test_in_a_view(self, site, browser, fail):
         """In a view it is a 503, and the current session is not taken to have ended."""
