@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from . import slots
 from .application import ApplicationSessions
 from .errors import RevocationIncomplete, RevocationUnconfirmed, StoreUnavailable
 from .record import BORN, SEEN, USER, number, text
@@ -114,10 +115,11 @@ class Survey:
     def pages(self) -> Iterator[Page]:
         """Yield what is under the prefix, step by step; a step goes through ``PAGE`` keys.
 
-        :raises StoreUnavailable: where Redis fails, or a server was replaced on the way.
+        :raises StoreUnavailable: where Redis fails, or a server was replaced or slots moved on the
+            way, so that something may have been left out.
         """
         prefix = self._prefix.encode()
-        for node in self._server.nodes():
+        for node in self._nodes():
             for names in self._names(node):
                 ours = [name for name in names if name.startswith(prefix)]
                 kinds = self._server.together([("TYPE", name) for name in ours])
@@ -125,6 +127,16 @@ class Survey:
                     (name, kind.decode() if isinstance(kind, bytes) else kind)
                     for name, kind in zip(ours, kinds, strict=True)
                 )
+
+    def _nodes(self) -> Iterator[Server]:
+        """Yield each server; in a cluster, make sure that each key is on one of those to come."""
+        nodes = self._server.nodes()
+        if not self._server.is_cluster:
+            yield from nodes
+            return
+        held = slots.holdings(nodes)
+        yield from slots.in_order(nodes, held)
+        slots.ensure_same(nodes, held)
 
     def _names(self, node: Server) -> Iterator[list[bytes]]:
         pattern = _GLOB.sub(r"\\\g<0>", self._prefix) + "*"

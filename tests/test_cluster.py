@@ -9,12 +9,13 @@ import pytest
 import redis
 from redis.crc import key_slot
 
+from commandline import make, run
 from faults import AnyBrowser, Load, figure
 from flask_redis_session.signals import session_ended
-from flask_redis_session.token import new_token
+from flask_redis_session.survey import Survey
 from servers import HOST, Cluster, wait_until
 from test_clients import everything
-from test_tls_acl import rules
+from test_tls_acl import administer, rules
 from webapp import Browser, Site, session
 
 #: Which of a command's arguments are keys; of a script, as its first argument says.
@@ -203,8 +204,7 @@ def test_migration(cluster):
 def test_index_moves(cluster, ends):
     """An index that another node has on the way, in another order, is ended to its end."""
     site = Site(cluster, SESSION_REDIS_URL=cluster.url)
-    names = [new_token(permanent=False).sid for _ in range(12_000)]
-    make(site.redis, names)
+    make(site.redis, 23, 12_000)
     index = "session:user:23"
     source = cluster.node_of(index)
     target = cluster.nodes[(cluster.nodes.index(source) + 1) % 3]
@@ -223,14 +223,56 @@ def test_index_moves(cluster, ends):
         move(cluster, key_slot(index.encode()), source, target)
 
 
-def make(client, names):
-    """Store sessions of one user."""
-    now = int(time.time()) - 1
-    pipeline = client.pipeline(transaction=False)
-    for name in names:
-        pipeline.hset(f"session:{name}", mapping={"@born": now, "@seen": now, "@user": 23})
-    pipeline.execute()
-    client.zadd("session:user:23", dict.fromkeys(names, now))
+@pytest.mark.parametrize("ends", [True, False], ids=["moved", "on the move"])
+@pytest.mark.parametrize("command", [["revoke-all", "--yes"], ["count"], ["doctor"]], ids=" ".join)
+def test_slots_move_meanwhile(cluster, monkeypatch, command, ends):
+    """Where keys go to a node that was looked through already, ``flask sessions`` says so."""
+    site = Site(cluster, SESSION_REDIS_URL=cluster.url)
+    make(site.redis, None, 90)
+    victims = make(site.redis, 23, 90)
+    pages = Survey.pages
+    moved = []
+
+    def pages_and_a_move(survey):
+        for page in pages(survey):
+            yield page
+            if page.sids and not moved:
+                target = cluster.node_of(site.key(page.sids[0]))
+                victim = next(sid for sid in victims if cluster.node_of(site.key(sid)) != target)
+                slot, source = (
+                    key_slot(site.key(victim).encode()),
+                    cluster.node_of(site.key(victim)),
+                )
+                move(cluster, slot, source, target, ends=ends)
+                moved.append((slot, source, target))
+
+    monkeypatch.setattr(Survey, "pages", pages_and_a_move)
+    outcome = run(site.app, *command, status=3)
+    monkeypatch.undo()
+
+    assert "Slots of the cluster are on the move or without a node" in outcome.error
+    # A second run is a whole one, also where the move has not come to its end.
+    run(site.app, *command)
+    if command[0] == "revoke-all":
+        assert [] == [sid for sid in victims if site.redis.exists(site.key(sid))]
+    if not ends:
+        move(cluster, *moved[0])
+
+
+def test_node_is_missing(cluster):
+    """With slots that nobody holds, ``flask sessions`` does not pass for having seen all."""
+    site = Site(cluster, SESSION_REDIS_URL=cluster.url)
+    make(site.redis, 23, 10)
+    node = cluster.nodes[0]
+    for each in cluster.nodes:
+        each.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+    node.ask("CLUSTER", "DELSLOTS", 0)
+
+    outcome = run(site.app, "count", status=3)
+    node.ask("CLUSTER", "ADDSLOTS", 0)
+
+    assert "Slots of the cluster are on the move or without a node" in outcome.error
+    run(site.app, "count")
 
 
 def test_acl(cluster):
@@ -252,6 +294,19 @@ def test_acl(cluster):
     move(cluster, key_slot(site.key(browser.sid).encode()), source, target)
 
     assert {"a": 2} == browser.read()
+    assert [] == [entry for node in cluster.nodes for entry in node.ask("ACL", "LOG")]
+
+
+def test_acl_of_administration(cluster):
+    """So does the one for ``flask sessions``."""
+    further = ["+cluster|slots", "+command", "+asking", "+client|setinfo", "+cluster|nodes"]
+    for node in cluster.nodes:
+        node.ask("ACL", "SETUSER", "admin", "reset", *rules("sessions-admin"), *further)
+        node.ask("ACL", "LOG", "RESET")
+    url = cluster.url.replace("://", "://admin:a-long-password@")
+
+    administer(Site(cluster, SESSION_REDIS_URL=url))
+
     assert [] == [entry for node in cluster.nodes for entry in node.ask("ACL", "LOG")]
 
 
