@@ -13,11 +13,12 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 CHECKED := flask_redis_session tests/servers.py tests/reaper.py tests/conftest.py tests/flask_suite.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fuzz check format bench flask-suite coverage clean
+.PHONY: help demo test test-cluster soak fuzz check format bench flask-suite coverage clean
 
 help:
 	@echo "make demo         serve the demo on http://127.0.0.1:5000"
 	@echo "make test         run the tests, on servers they start themselves"
+	@echo "make test-cluster run them on a cluster of three primaries"
 	@echo "make soak         run the tests that take minutes, one after another"
 	@echo "make fuzz         fuzz what reads bytes from outside, for FUZZ_SECONDS"
 	@echo "make check        check format, style and types"
@@ -32,6 +33,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	@$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+test-cluster: $(VENV)/.dev
+	@$(BIN)/pytest -n $(WORKERS) --servers cluster $(PYTEST_ARGS)
 
 soak: $(VENV)/.dev
 	@$(BIN)/pytest -m soak $(PYTEST_ARGS)

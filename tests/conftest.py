@@ -1,7 +1,9 @@
 """Servers for the tests, and the rule that nothing may be skipped where all is required.
 
 ``--servers`` names the servers that tests of the ``server`` fixture run on: ``all`` or some of
-``valkey9,redis7,redis62,redis82``. With ``REQUIRE_ALL=1`` in the environment a skip is a failure.
+``valkey9,redis7,redis62,redis82``, and of the clusters ``cluster,cluster-redis7``. With a cluster
+alone, all tests that ask for a server run on it, be it for ``valkey``, but for those that are
+marked ``one_server``. With ``REQUIRE_ALL=1`` in the environment a skip is a failure.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from servers import PROGRAMS, Certificates, Cluster, Missing, Server, Servers
+from servers import CLUSTERS, PROGRAMS, Certificates, Cluster, Missing, Server, Servers
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -25,14 +27,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--servers",
         default=DEFAULT_SERVERS,
-        help=f"all, or some of {','.join(PROGRAMS)} (default: {DEFAULT_SERVERS})",
+        help=f"all, or some of {','.join([*PROGRAMS, *CLUSTERS])} (default: {DEFAULT_SERVERS})",
     )
 
 
 def _chosen(config: pytest.Config) -> list[str]:
     option: str = config.getoption("--servers")
     names = list(PROGRAMS) if option == "all" else option.split(",")
-    if unknown := set(names) - set(PROGRAMS):
+    if unknown := set(names) - {*PROGRAMS, *CLUSTERS}:
         raise pytest.UsageError(f"--servers: no such server: {', '.join(sorted(unknown))}")
     return names
 
@@ -47,6 +49,33 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     named = any(_names_server(mark) for mark in metafunc.definition.iter_markers("parametrize"))
     if "server" in metafunc.fixturenames and not named:
         metafunc.parametrize("server", _chosen(metafunc.config), indirect=True)
+
+
+def _on_cluster(item: pytest.Item, config: pytest.Config) -> str | None:
+    """Return the cluster that a test would run on, if it would."""
+    chosen = _chosen(config)
+    fixtures = getattr(item, "fixturenames", ())
+    if "server" in fixtures:
+        name = item.callspec.params["server"]  # type: ignore[attr-defined]
+    elif "valkey" in fixtures or CLUSTERS.keys() >= set(chosen):
+        name = chosen[0]
+    else:
+        name = None
+    return name if name in CLUSTERS else None
+
+
+def _fits_cluster(item: pytest.Item) -> bool:
+    """Tell whether a test has something to say of a cluster."""
+    asks = {"server", "valkey"} & {*getattr(item, "fixturenames", ())}
+    return bool(asks) and item.get_closest_marker("one_server") is None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, on a cluster, what is about one server or about none."""
+    out = [item for item in items if _on_cluster(item, config) and not _fits_cluster(item)]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in {*out}]
 
 
 # --------------------------------------------------------------------------- skips
@@ -109,15 +138,16 @@ def servers() -> Iterator[Servers]:
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest, servers: Servers) -> Server:
-    """An empty server; the test runs once on each that ``--servers`` names."""
+def server(request: pytest.FixtureRequest, servers: Servers) -> Server | Cluster:
+    """An empty server or cluster; the test runs once on each that ``--servers`` names."""
     return servers.get(request.param)
 
 
 @pytest.fixture
-def valkey(servers: Servers) -> Server:
-    """An empty Valkey 9, for a test to which the server makes no difference."""
-    return servers.get("valkey9")
+def valkey(request: pytest.FixtureRequest, servers: Servers) -> Server | Cluster:
+    """An empty Valkey 9, or the cluster, for a test to which the server makes no difference."""
+    first = _chosen(request.config)[0]
+    return servers.get(first if first in CLUSTERS else "valkey9")
 
 
 @pytest.fixture(scope="session")

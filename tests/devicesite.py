@@ -60,18 +60,6 @@ _SIGN_IN = """\
 
 #: Creates sessions as the documented layout has them: ARGV are the user, the first number and
 #: how many; each was seen a second before the one before it.
-_FILL = """\
-local now = tonumber(redis.call('TIME')[1])
-for i = ARGV[2], ARGV[2] + ARGV[3] - 1 do
-  local sid = string.format('%022d', i)
-  local at = string.format('%d', now - 60 - i)
-  redis.call('HSET', 'session:' .. sid, '@born', at, '@seen', at, '@idle', '99999999',
-    '@user', ARGV[1], '@agent', ARGV[4], '@ip', '192.0.2.1', 'user_id', ARGV[1])
-  redis.call('EXPIRE', 'session:' .. sid, 99999999)
-  redis.call('ZADD', 'session:user:' .. ARGV[1], at, sid)
-end
-redis.call('EXPIRE', 'session:user:' .. ARGV[1], 99999999)
-"""
 
 
 def make_app(
@@ -117,7 +105,12 @@ def bare_app(server: Server | Cluster, templates: dict[str, str] | None = None) 
 
 
 def fill(
-    server: Server, user: object, count: int, agent: str = FIREFOX, *, at_once: int = 5_000
+    server: Server | Cluster,
+    user: object,
+    count: int,
+    agent: str = FIREFOX,
+    *,
+    at_once: int = 5_000,
 ) -> None:
     """Give a user many sessions that nobody has the cookie of.
 
@@ -125,11 +118,21 @@ def fill(
     :param user: whose.
     :param count: how many.
     :param agent: what they signed in with.
-    :param at_once: how many by one script.
+    :param at_once: how many in one pipeline.
     """
-    client = server.client()
+    client: Any = server.client()
+    now, life, index = client.time()[0], 99_999_999, f"session:user:{user}"
     for first in range(0, count, at_once):
-        client.eval(_FILL, 0, str(user), first, min(at_once, count - first), agent)
+        pipeline = client.pipeline(transaction=False)
+        seen = {f"{at:022}": now - 60 - at for at in range(first, min(first + at_once, count))}
+        for sid, at in seen.items():
+            fields = {"@born": at, "@seen": at, "@idle": life, "@user": str(user), "@agent": agent}
+            fields |= {"@ip": "192.0.2.1", "user_id": str(user)}
+            pipeline.hset(f"session:{sid}", mapping=fields)
+            pipeline.expire(f"session:{sid}", life)
+        pipeline.zadd(index, seen)
+        pipeline.expire(index, life)
+        pipeline.execute()
 
 
 class Person:

@@ -95,6 +95,10 @@ PROGRAMS: dict[str, Callable[[], Path]] = {
 }
 
 
+#: Clusters by name, and the program of their nodes.
+CLUSTERS = {"cluster": "valkey9", "cluster-redis7": "redis7"}
+
+
 def program(name: str) -> Path:
     """Find the program of a server by its short name.
 
@@ -846,6 +850,23 @@ def _is_handshake(command: str) -> bool:
 # --------------------------------------------------------------------------- several servers
 
 
+class _ClusterClient(redis.RedisCluster):
+    """A client for which all nodes are one server: it knows all keys, and one time."""
+
+    def time(self, **options: Any) -> Any:
+        anyone: Any = self
+        return super().time(target_nodes=anyone.get_default_node(), **options)
+
+    def config_set(self, *args: Any, **options: Any) -> Any:
+        return super().config_set(*args, target_nodes=self.ALL_NODES, **options)
+
+    def keys(self, *args: Any, **options: Any) -> Any:
+        return super().keys(*args, target_nodes=self.PRIMARIES, **options)
+
+    def dbsize(self, **options: Any) -> Any:
+        return super().dbsize(target_nodes=self.PRIMARIES, **options)
+
+
 class Cluster:
     """A Redis Cluster: three primaries that share the slots, each with so many replicas.
 
@@ -964,7 +985,12 @@ class Cluster:
         """Make a client; the options are those of ``redis.RedisCluster``."""
         cluster_node: Any = redis.cluster.ClusterNode
         nodes = [cluster_node(HOST, node.port) for node in self.nodes]
-        return redis.RedisCluster(startup_nodes=nodes, **options)
+        return _ClusterClient(startup_nodes=nodes, **options)
+
+    def ask(self, *words: str | bytes | int) -> Any:
+        """Send one command about a key to its node, and return the answer."""
+        with self.client() as client:
+            return client.execute_command(*words)
 
     def flush(self) -> None:
         """Forget all keys, scripts and statistics on all nodes."""
@@ -1140,15 +1166,18 @@ class Servers:
     """The servers of a test run by name, each started when it is first asked for."""
 
     def __init__(self) -> None:
-        self._started: dict[str, Server] = {}
+        self._started: dict[str, Server | Cluster] = {}
 
-    def get(self, name: str) -> Server:
-        """Return the running server of this name, emptied.
+    def get(self, name: str) -> Server | Cluster:
+        """Return the running server or cluster of this name, emptied.
 
+        :param name: a key of :data:`PROGRAMS` or :data:`CLUSTERS`.
         :raises Missing: where its program is not installed.
         """
         if name not in self._started:
-            self._started[name] = Server(name).start()
+            is_cluster = name in CLUSTERS
+            server = Cluster(CLUSTERS[name]) if is_cluster else Server(name)
+            self._started[name] = server.start()
         server = self._started[name]
         server.revive()
         server.flush()

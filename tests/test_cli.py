@@ -262,7 +262,7 @@ class TestShow:
     @pytest.mark.parametrize("sid", ["-" + "a" * 21, "--" + "a" * 20, "--values" + "a" * 14])
     def test_dash(self, site, browser, sid):
         """A sid may begin with a dash, and is no option then."""
-        site.redis.rename(site.key(browser.sid), site.key(sid))
+        site.redis.hset(site.key(sid), mapping=site.hash(browser.sid))
 
         assert sid == run(site.app, "show", sid, "--json").json["sid"]
 
@@ -316,6 +316,7 @@ class TestCount:
     """``count``."""
 
     @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.one_server("names the kinds of servers itself")
     def test_kinds_of_clients(self, valkey, cluster, kind):
         """Sessions, users who have some, and anonymous ones, whatever Redis is."""
         server = cluster if "cluster" in kind else valkey

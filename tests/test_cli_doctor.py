@@ -149,6 +149,7 @@ class TestWell:
     """What is as it should be."""
 
     @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.one_server("names the kinds of servers itself")
     def test_kinds_of_clients(self, valkey, cluster, kind):
         """Nothing is found where nothing is wrong, whatever Redis is; and else it is mended."""
         server = cluster if "cluster" in kind else valkey

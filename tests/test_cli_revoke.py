@@ -206,6 +206,7 @@ class TestRevokeAll:
     """``revoke-all``."""
 
     @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.one_server("names the kinds of servers itself")
     def test_kinds_of_clients(self, valkey, cluster, kind):
         """Every user's sessions end, whatever Redis is; their indexes go with them."""
         server = cluster if "cluster" in kind else valkey
@@ -374,6 +375,7 @@ class TestRedisFailsOnTheWay:
         assert "Stopped after " in outcome.error
         assert "Run it again to end the rest." in outcome.error
 
+    @pytest.mark.one_server("SESSION_REVOKE_WAIT is refused on a cluster")
     def test_unconfirmed(self, valkey):
         """Where replicas are to have it and do not, that is said."""
         site = Site(valkey, SESSION_REVOKE_WAIT=(1, 10))

@@ -58,6 +58,7 @@ def everything(site):
 @pytest.mark.parametrize("decode_responses", [False, True])
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("kind", [redis.Redis, valkey_library.Valkey], ids=["redis", "valkey"])
+@pytest.mark.one_server("makes the client of one server itself")
 def test_client(server, kind, protocol, decode_responses):
     """The two libraries, the two protocols, and replies decoded or not."""
     client = kind(host=HOST, port=server.port, protocol=protocol, decode_responses=decode_responses)
@@ -117,6 +118,7 @@ def test_url(server):
         everything(site)
 
 
+@pytest.mark.one_server("makes the client of one server itself")
 def test_client_of_ones_own(valkey):
     """A client whose class the application made itself is one of its library's."""
 

@@ -16,7 +16,7 @@ from flask_redis_session.survey import Survey
 from servers import HOST, Cluster, wait_until
 from test_clients import everything
 from test_tls_acl import administer, rules
-from webapp import Browser, Site, session
+from webapp import Browser, Site, load_scripts, session
 
 #: Which of a command's arguments are keys; of a script, as its first argument says.
 KEYS = {
@@ -98,6 +98,20 @@ def test_round_trips(site, cluster):
     assert listing.round_trips <= 1 + 3
     assert ending.round_trips <= 2 + 3
     assert [{}] * 60 == [browser.read() for browser in browsers]
+
+
+@pytest.mark.parametrize("before", [{}, {"a": 1}, {"user_id": 42}, {"user_id": 23}])
+def test_round_trips_of_a_sign_in(site, cluster, before):
+    """A sign-in takes no more than one round trip more, as session and index are apart."""
+    load_scripts(site.redis)
+    browser = Browser(site)
+    if before:
+        browser.set(**before)
+
+    with cluster.cost() as cost:
+        browser.sign_in(23)
+
+    assert cost.round_trips <= 3 + 1
 
 
 def test_failover(replicated):

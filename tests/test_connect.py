@@ -371,6 +371,7 @@ def test_a_refused_connection_fails_soon(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["url", "unix_url"])
+@pytest.mark.one_server("is about the connections to one server")
 def test_a_hanging_server_fails_soon(valkey: Server, url: str) -> None:
     """Where a server hangs, a command fails in bounded time, over whatever connection."""
     client = connect(getattr(valkey, url))
@@ -489,6 +490,7 @@ def test_a_hanging_cluster_fails_soon(cluster: Cluster) -> None:
     assert making < BOUND
 
 
+@pytest.mark.one_server("is about the connections to one server")
 def test_a_server_that_is_no_cluster_is_said_to_be_none(valkey: Server) -> None:
     """redis+cluster:// with a server without cluster mode fails with words for it."""
     with pytest.raises(redis.ConnectionError, match=r"[Cc]luster mode is not enabled"):
@@ -503,6 +505,7 @@ def _connections(server: Server) -> int:
 
 
 @pytest.mark.parametrize("how", ["CLIENT KILL", "idle timeout", "restart"])
+@pytest.mark.one_server("is about the connections to one server")
 def test_a_closed_connection_is_replaced_silently(valkey: Server, how: str) -> None:
     """A pooled connection that the server closed is not the user's trouble."""
     client = connect(valkey.url)

@@ -165,6 +165,7 @@ class TestList:
 
         assert [here.sid] == sids_in(here.open().text)
 
+    @pytest.mark.one_server("a cluster takes a round trip more per node")
     def test_costs(self, server: Server) -> None:
         """The first page of a session stores its token; after it a page writes nothing."""
         app = make_app(server)

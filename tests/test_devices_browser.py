@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from servers import Server
 
+pytestmark = pytest.mark.one_server("is about what a browser shows, which Redis does not alter")
+
 LAYOUTS = [None, "base.html"]
 LIST = "Where you’re signed in"
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")

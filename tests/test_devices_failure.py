@@ -52,6 +52,7 @@ def _alive(server: Server) -> int:
 
 @pytest.mark.parametrize("action", ["end-others", "end-all"])
 @pytest.mark.parametrize("layout", [None, "base.html"])
+@pytest.mark.one_server("lets the one server hang")
 def test_redis_hangs_on_the_way(server: Server, action: str, layout: str | None) -> None:
     """The page says how many were ended; the visitor is still in, and once more ends the rest."""
     app = _app(server, base_template=layout)
@@ -77,6 +78,7 @@ def test_redis_hangs_on_the_way(server: Server, action: str, layout: str | None)
     assert (action == "end-others") == here.is_in
 
 
+@pytest.mark.one_server("lets the one server hang")
 def test_redis_hangs_on_the_way_in_json(valkey: Server) -> None:
     """A program is told the number, and what to do, in JSON."""
     app = _app(valkey)
@@ -91,6 +93,7 @@ def test_redis_hangs_on_the_way_in_json(valkey: Server) -> None:
     assert "once more" in answer["message"]
 
 
+@pytest.mark.one_server("lets the one server hang")
 def test_a_layout_that_needs_the_session(valkey: Server) -> None:
     """Where the app's layout itself fails with Redis, the answer still is the 503."""
     layout = "{{ session.user_sessions() | count }}{% block content %}{% endblock %}"
@@ -105,6 +108,7 @@ def test_a_layout_that_needs_the_session(valkey: Server) -> None:
     assert re.search(r"Redis failed after \d+ sessions", response.text)
 
 
+@pytest.mark.one_server("lets the one server hang")
 def test_redis_is_gone(valkey: Server) -> None:
     """With no Redis the list and every change are a 503 with ``Retry-After``."""
     app = _app(valkey)
@@ -124,6 +128,7 @@ def test_redis_is_gone(valkey: Server) -> None:
     assert here.is_in
 
 
+@pytest.mark.one_server("lets the one server hang")
 def test_an_answer_of_the_apps_own(valkey: Server) -> None:
     """An app's handler for 503 answers for the page as it does for any other."""
     app = _app(valkey)

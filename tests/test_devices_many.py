@@ -75,6 +75,7 @@ def _seconds(work: Any) -> float:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.one_server("looks for the longest command of one server")
 def test_pages_and_ends_them_all(crowd: Server) -> None:
     """The newest 50 are shown at once, so is any page; all are ended with no long command."""
     app = make_app(crowd)

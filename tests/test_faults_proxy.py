@@ -11,6 +11,8 @@ from faults import SOON, AnyBrowser, figure, took
 from proxy import Proxy
 from webapp import Site, session
 
+pytestmark = pytest.mark.one_server("is about the way to one server")
+
 
 @pytest.fixture
 def proxy(valkey):

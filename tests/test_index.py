@@ -164,6 +164,7 @@ class TestUsers:
 
 class TestRevoke:
     @pytest.mark.parametrize("count", [0, 1, 2, 129, 2500])
+    @pytest.mark.one_server("a cluster takes a round trip more per node")
     def test_round_trips(self, server, index, redis, count):
         """To end n sessions takes 2 round trips and one per thousand."""
         run(redis, index.add("other", new_sid(), 100))

@@ -16,6 +16,8 @@ from faults import figure
 from interleaving import Explored, Options, Violation
 from operations import ALONE, ANONYMOUS, FRESH, NOBODY, ON_ANONYMOUS, ON_SIGNED_IN, SIGNED_IN, Stage
 
+pytestmark = pytest.mark.one_server("puts the commands to one server in order")
+
 #: Neighbouring commands on different keys need not change places: the end is the same.
 REDUCED = Options(reduced=True)
 #: One command is carried out, but its reply is lost, and the client sends it once more.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flask_redis_session.record import BORN
-from webapp import Site, each, session
+from webapp import Site, each, load_scripts, session
 
 WRITES = {"hset", "hdel", "unlink", "del", "pexpireat", "pexpire", "zadd", "zrem", "set"}
 
@@ -24,6 +24,7 @@ def warm(site):
     first.visit(lambda: session.clear_user_sessions())
     second.read()
     site.redis.flushdb()
+    load_scripts(site.redis)
 
 
 def cost_of(browser, view, **options):
@@ -113,6 +114,7 @@ class TestRead:
         assert {"hgetall": 1} == cost.commands
         assert 1 == cost.round_trips == cost.reads
 
+    @pytest.mark.one_server("a cluster takes a round trip more per node")
     def test_touch_interval(self, site, browser):
         """Within the touch interval a reader writes nothing; after it, one touch moves expiry."""
         site.later(59)
@@ -198,6 +200,7 @@ class TestWrite:
         assert ["hgetall"] == cost.names
         assert set() == writes(cost)
 
+    @pytest.mark.one_server("a cluster takes a round trip more per node")
     def test_index_moves_once_per_interval(self, site, browser):
         """The index follows once per interval, in the pipeline of the script."""
         site.later(61)
@@ -238,6 +241,7 @@ class TestWrite:
 
 class TestSignIn:
     @pytest.mark.parametrize("before", [{}, {"a": 1}, {"user_id": 42}, {"user_id": 23}])
+    @pytest.mark.one_server("a cluster takes a round trip more per node")
     def test_at_most_3(self, site, before):
         """A sign-in costs at most 3 round trips, whatever the session was before."""
         browser = site.browser()
@@ -249,6 +253,7 @@ class TestSignIn:
         assert cost.round_trips <= 3
         assert [browser.sid] == site.index(23)
 
+    @pytest.mark.one_server("a cluster takes a round trip more per node")
     def test_after_clear(self, site):
         """So does one that clears the session before."""
         browser = site.browser()
@@ -258,6 +263,7 @@ class TestSignIn:
 
         assert cost.round_trips <= 3
 
+    @pytest.mark.one_server("a cluster takes a round trip more per node")
     def test_script_and_index_in_one_pipeline(self, site):
         """What is saved goes in one pipeline: the script and the index command."""
         cost = cost_of(site.browser(), lambda: session.update(user_id=23))
@@ -271,6 +277,7 @@ class TestSignIn:
         assert cost_of(browser, lambda: session.clear()).round_trips <= 3
 
 
+@pytest.mark.one_server("a cluster takes a round trip more per node")
 class TestEnd:
     @pytest.mark.parametrize("count", [1, 3, 40])
     def test_some(self, site, count):

@@ -119,6 +119,7 @@ sys.stdin.read()
             finally:
                 os.kill(child, signal.SIGKILL)
 
+    @pytest.mark.one_server("lets the one server hang")
     def test_pause(self, valkey):
         """A paused server takes a connection and answers nothing until it goes on."""
         client = valkey.client(socket_timeout=0.2)
@@ -262,6 +263,7 @@ class TestCost:
         assert len(b"+OK\r\n") + 3_000_012 == cost.bytes_out
         assert 2 == cost.round_trips
 
+    @pytest.mark.one_server("is about the meter of one server")
     def test_long_pipeline(self, valkey):
         """A pipeline that redis-py cuts into several writes is one round trip all the same."""
         client = valkey.client()
@@ -276,6 +278,7 @@ class TestCost:
         assert 1 == cost.round_trips
 
     @pytest.mark.parametrize("protocol", [2, 3])
+    @pytest.mark.one_server("is about the meter of one server")
     def test_handshake(self, valkey, protocol):
         """To open a connection is no command and no round trip of the block."""
         client = valkey.client(db=1, protocol=protocol)
@@ -287,6 +290,7 @@ class TestCost:
         assert ["get"] == cost.names
         assert 1 == cost.round_trips
 
+    @pytest.mark.one_server("is about the meter of one server")
     def test_valkey_client(self, valkey):
         """A client of valkey-py is counted as one of redis-py is."""
         client = pytest.importorskip("valkey").Valkey(port=valkey.port)
@@ -298,6 +302,7 @@ class TestCost:
         assert 1 == cost.round_trips
         client.close()
 
+    @pytest.mark.one_server("is about the meter of one server")
     def test_unix_socket(self, valkey):
         """A client that comes over the socket is counted too."""
         client = redis.Redis.from_url(valkey.unix_url)

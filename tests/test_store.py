@@ -10,7 +10,7 @@ from flask_redis_session.record import Binding, Changes
 from flask_redis_session.server import Server
 from flask_redis_session.store import Lifetime, Store
 from flask_redis_session.token import digest, new_token
-from webapp import client_of
+from webapp import client_of, load_scripts
 
 DAY = Lifetime(86400)
 
@@ -83,8 +83,9 @@ class TestCreate:
         )
         assert [token.sid.encode()] == redis.zrange("s:user:23", 0, -1)
 
-    def test_in_one_step(self, server, store, token):
+    def test_in_one_step(self, server, store, redis):
         """Hash and expiry come into being together: there is no hash without an expiry."""
+        load_scripts(redis)
         with server.cost() as cost:
             store.create(new_token(permanent=False), Changes({b"a": b"1"}), DAY, Binding(None))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import flask
 
 from flask_redis_session import RedisSession, RedisSessionInterface
+from flask_redis_session.server import _SCRIPTS
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
@@ -219,6 +220,12 @@ class Site:
 def client_of(server: Server) -> Any:
     """Return the client that all sites on this server share, with its connection open."""
     return server.client()
+
+
+def load_scripts(redis: Any) -> None:
+    """Let the server, or each primary of a cluster, have the library's scripts."""
+    for script in _SCRIPTS.values():
+        redis.script_load(script.text)
 
 
 def make_app(interface: RedisSessionInterface | None = None, **config: Any) -> flask.Flask:
