@@ -67,13 +67,32 @@ class LeanPool(ConnectionPool):
         if connection.pid != self.pid:
             # It was made before a fork, and is the parent's.
             return
+        if _is_closed(connection):
+            self._close_idle()
         if _is_to_reconnect(connection):
             connection.disconnect()
         self._idle.append((connection, monotonic()))
 
+    def _close_idle(self) -> None:
+        """Close what is idle once a connection failed: what was cut off from one is from others.
+
+        Each would take a request until its timeout, where a firewall forgot them and tells nobody.
+        """
+        for _ in range(len(self._idle)):
+            try:
+                connection, since = self._idle.popleft()
+            except IndexError:
+                return
+            connection.disconnect()
+            self._idle.append((connection, since))
+
+
+def _is_closed(connection: Any) -> bool:
+    return getattr(connection, "_sock", None) is None
+
 
 def _is_dirty(connection: Any) -> bool:
-    if getattr(connection, "_sock", None) is None:
+    if _is_closed(connection):
         # It would connect to tell.
         return False
     try:

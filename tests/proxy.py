@@ -33,6 +33,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._listener = socket.create_server((HOST, 0), backlog=100)
         self._open: set[socket.socket] = set()
+        self._forgotten: set[socket.socket] = set()
         self._cuts: dict[Way, tuple[int, int]] = {}
         #: Where it listens.
         self.port: int = self._listener.getsockname()[1]
@@ -79,6 +80,11 @@ class Proxy:
             self._cuts.clear()
         self.drops, self.delays, self.trickle, self.duplicates = None, {}, None, False
 
+    def forget(self) -> None:
+        """Swallow from now on what goes over the connections that are open, and tell nobody."""
+        with self._lock:
+            self._forgotten |= self._open
+
     def disconnect(self) -> None:
         """Close every connection that is open."""
         with self._lock:
@@ -111,6 +117,7 @@ class Proxy:
                     self._pass_on(client, server, again)
                 with self._lock:
                     self._open -= {client, server}
+                    self._forgotten -= {client, server}
 
     def _pass_on(self, client: socket.socket, server: socket.socket, again: socket.socket) -> None:
         pending = b""
@@ -118,6 +125,8 @@ class Proxy:
             readable, _, _ = select.select([client, server], [], [])
             if client in readable:
                 chunk = client.recv(65536)
+                if chunk and client in self._forgotten:
+                    continue
                 if not chunk or not self._pass(chunk, "requests", server):
                     return
                 pending += chunk

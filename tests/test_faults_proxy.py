@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -156,6 +157,26 @@ def test_duplicated(site, proxy):
     assert 3 == browser.visit(lambda: session.clear_user_sessions(keep_current=True)).value
     browser.visit(lambda: session.clear())
     assert set() == site.names()
+
+
+@pytest.mark.parametrize("view", [lambda: session["a"], lambda: session.update(user_id=42)])
+def test_forgotten(site, proxy, view):
+    """Connections that a firewall forgot cost one request; after it none of them is used."""
+    browsers = [visitor(site) for _ in range(4)]
+
+    def all_at_once(view):
+        proxy.delays = {"replies": 0.1}
+        with ThreadPoolExecutor(4) as threads:
+            answers = [*threads.map(lambda browser: browser.visit_any(view), browsers)]
+        proxy.mend()
+        return [answer.status for answer in answers]
+
+    assert [200] * 4 == all_at_once(lambda: session["a"])
+
+    proxy.forget()
+    browsers[0].visit(view, status=503)
+
+    assert [200] * 4 == all_at_once(view)
 
 
 def test_time(site, proxy):
