@@ -190,6 +190,16 @@ def too_many_clients(server: Server) -> Iterator[None]:
             link.ask("CONFIG", "SET", "maxclients", before)
 
 
+@contextmanager
+def paused(server: Server) -> Iterator[None]:
+    """It lets writes wait (CLIENT PAUSE), as one does that is about to hand over."""
+    server.ask("CLIENT", "PAUSE", 60_000, "WRITE")
+    try:
+        yield
+    finally:
+        server.ask("CLIENT", "UNPAUSE")
+
+
 @dataclass(frozen=True)
 class Fault:
     """A way to fail.
@@ -215,6 +225,7 @@ FAULTS = [
     Fault("too few replicas", too_few_replicas, frozenset({"reads"})),
     Fault("wrong password", wrong_password),
     Fault("too many clients", too_many_clients),
+    Fault("paused for writes", paused, frozenset({"reads"})),
 ]
 
 

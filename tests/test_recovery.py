@@ -116,7 +116,7 @@ class TestRevocation:
         """A server that was replaced on the way, and has the index in another order, ends all."""
         with Server("valkey9", "--appendonly", "yes") as server:
             site = Site(server, SESSION_REDIS_URL=server.url)
-            names = [f"{at:022}" for at in range(20_000)]
+            names = [f"{at:022}" for at in range(10_000)]
             store(server, names)
             pages = []
 
@@ -129,8 +129,8 @@ class TestRevocation:
                 site.interface.revoke_sessions(23, **rules)
             site.close()
 
-            spared = {rules["keep"]} if "keep" in rules else set()
-            assert spared == {name for name in names if server.ask("EXISTS", site.key(name))}
+            spared = {site.key(rules["keep"]).encode()} if "keep" in rules else set()
+            assert spared == {name for name in server.ask("KEYS", "*") if b":user:" not in name}
 
     def test_in_a_view(self, site, browser, fail):
         """In a view it is a 503, and the current session is not taken to have ended."""
