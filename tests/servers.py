@@ -634,6 +634,10 @@ class Server:
             port = ["--port", "0", "--tls-port", str(self.port)]
             port += ["--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
             port += ["--tls-ca-cert-file", str(self.tls.authority)]
+            # As a replica it is a client.
+            certificate, key = self.tls.client
+            port += ["--tls-client-cert-file", str(certificate)]
+            port += ["--tls-client-key-file", str(key)]
             port += ["--tls-auth-clients", self.tls_auth_clients]
         options = ["--bind", HOST, "--dir", str(self.folder), "--unixsocket", str(self.socket_path)]
         options += ["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]
@@ -1028,20 +1032,24 @@ class Cluster:
 class _Sentinel(Server):
     """One sentinel; it rewrites its configuration file as it learns."""
 
-    def __init__(self, name: str, configuration: list[str]) -> None:
-        super().__init__(name)
+    def __init__(self, name: str, configuration: list[str], **security: Any) -> None:
+        super().__init__(name, **security)
         self._configuration = configuration
 
     def command_line(self) -> list[str]:
         path = self.folder / "sentinel.conf"
         if not path.exists():
-            lines = [
-                f"port {self.port}",
-                f"bind {HOST}",
-                f"dir {self.folder}",
-                *self._configuration,
-            ]
-            path.write_text("\n".join(lines) + "\n")
+            lines = [f"port {self.port}", f"bind {HOST}", f"dir {self.folder}"]
+            if self.tls is not None:
+                certificate, key = self.tls.server
+                lines[0] = f"port 0\ntls-port {self.port}\ntls-replication yes"
+                lines += [f"tls-cert-file {certificate}", f"tls-key-file {key}"]
+                lines += [f"tls-ca-cert-file {self.tls.authority}"]
+                certificate, key = self.tls.client
+                lines += [f"tls-client-cert-file {certificate}", f"tls-client-key-file {key}"]
+            if self.password is not None:
+                lines += [f"requirepass {self.password}", f"sentinel sentinel-pass {self.password}"]
+            path.write_text("\n".join([*lines, *self._configuration]) + "\n")
         return [str(self.program), str(path), "--sentinel"]
 
 
@@ -1051,6 +1059,7 @@ class SentinelSet:
     :param arguments: further ones for the command line of the primary and the replica.
     :param service: the name under which the sentinels know the primary.
     :param down_after: milliseconds of silence after which a sentinel takes a server to be down.
+    :param security: of all five: ``password`` and ``tls``, as :class:`Server` takes them.
     """
 
     def __init__(
@@ -1059,13 +1068,18 @@ class SentinelSet:
         *arguments: str,
         service: str = "sessions",
         down_after: int = 500,
+        **security: Any,
     ) -> None:
         self.service = service
+        self._security = security
         self._name = name
         self._down_after = down_after
-        first = Server(name, *arguments)
+        if security.get("tls"):
+            arguments = ("--tls-replication", "yes", *arguments)
+        first = Server(name, *arguments, **security)
+        replicates = ("--replicaof", HOST, str(first.port))
         #: The primary and the replica that it started with.
-        self.servers = [first, Server(name, *arguments, "--replicaof", HOST, str(first.port))]
+        self.servers = [first, Server(name, *arguments, *replicates, **security)]
         self.sentinels: list[Server] = []
 
     def __enter__(self) -> Self:
@@ -1094,7 +1108,9 @@ class SentinelSet:
             f"sentinel failover-timeout {self.service} {self._down_after * 6}",
             f"sentinel parallel-syncs {self.service} 1",
         ]
-        self.sentinels = [_Sentinel(self._name, configuration) for _ in range(3)]
+        if password := self._security.get("password"):
+            configuration.append(f"sentinel auth-pass {self.service} {password}")
+        self.sentinels = [_Sentinel(self._name, configuration, **self._security) for _ in range(3)]
         for sentinel in self.sentinels:
             sentinel.start()
 

@@ -266,6 +266,50 @@ class TestRecovery:
 
         site.close()
 
+    @pytest.mark.parametrize("end", [Server.kill, Server.stop], ids=["killed", "stopped"])
+    def test_unix_socket(self, fragile, end):
+        """A socket that was removed or is dead, and was made anew, is found again."""
+        site = Site(fragile, SESSION_REDIS_URL=fragile.unix_url)
+        browser = site.browser()
+        browser.set(a=1)
+        end(fragile)
+        browser.visit(lambda: session.update(a=2), status=503)
+        fragile.start()
+
+        browser.set(a=3)
+
+        assert {"a": 3} == browser.read()
+
+    def test_ipv6(self):
+        """A server at an address of IPv6 serves sessions, and is found again."""
+        with Server("valkey9", "--bind", "::1", HOST) as server:
+            site = Site(server, SESSION_REDIS_URL=f"redis://[::1]:{server.port}/0")
+            browser = site.browser()
+            browser.set(a=1)
+            server.stop()
+            browser.visit(lambda: session["a"], status=503)
+            server.start()
+
+            browser.set(a=2)
+
+            assert {"a": 2} == browser.read()
+
+    def test_name_that_does_not_resolve(self, fragile, monkeypatch):
+        """A host whose name is not known is an outage like any other, and ends when it is."""
+        site = Site(fragile, SESSION_REDIS_URL=f"redis://redis.invalid:{fragile.port}/0")
+        browser = site.browser()
+        browser.visit(lambda: session.update(a=1), status=503)
+        resolve = socket.getaddrinfo
+        monkeypatch.setattr(
+            socket,
+            "getaddrinfo",
+            lambda host, *more: resolve(HOST if host == "redis.invalid" else host, *more),
+        )
+
+        browser.set(a=1)
+
+        assert {"a": 1} == browser.read()
+
     def test_after_the_save(self, fragile, client):
         """What fails after a session was stored does not keep its cookie from the browser."""
         site = Site(fragile, redis=client, SESSION_MAX_PER_USER=1)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from urllib.parse import quote
 
 import pytest
 
 from faults import Load, figure
 from flask_redis_session import RevocationUnconfirmed
-from servers import NotReady, SentinelSet, wait_until
+from servers import HOST, NotReady, SentinelSet, wait_until
 from test_clients import everything
 from test_tls_acl import rules
 from webapp import Site, session
@@ -32,6 +33,50 @@ class SentinelSite(Site):
 
     def __init__(self, sentinels, **config):
         super().__init__(sentinels, SESSION_REDIS_URL=sentinels.url, **config)
+
+
+@pytest.mark.timeout(120)
+def test_planned_failover(sentinels):
+    """Where the sentinels demote a primary that is well, no write goes on to it unnoticed."""
+    site = SentinelSite(sentinels)
+    with Load(site, 4) as load:
+        load.run(1)
+        before = time.monotonic()
+        old = sentinels.primary
+        sentinels.sentinels[0].ask("SENTINEL", "FAILOVER", sentinels.service)
+        wait_until(lambda: sentinels.primary is not old, "the sentinels name another primary")
+        load.served("sessions go on with the new primary")
+        wait_until(lambda: b"role:slave" in old.ask("INFO", "replication"), "the old one follows")
+        load.run(0.5)
+        load.served("sessions go on though the old primary follows")
+
+    assert [] == load.wrong
+    # Replication is asynchronous: what the old one took while it was demoted is gone.
+    assert 0 == load.lost(until=before)
+    figure(
+        "Sentinel, planned",
+        f"{load.gap:.1f} s without service, {load.refused} times 503, "
+        f"{load.lost()} of {len(load.times)} acknowledged writes lost",
+    )
+
+
+@pytest.mark.timeout(120)
+def test_password_and_tls(certificates):
+    """Servers and sentinels that want a password and certificates are reached by one URL."""
+    certificate, key = certificates.client
+    with SentinelSet("redis7", password="a-password", tls=certificates) as sentinels:
+        hosts = ",".join(f"{HOST}:{sentinel.port}" for sentinel in sentinels.sentinels)
+        options = f"?ssl_ca_certs={quote(str(certificates.authority))}"
+        options += f"&ssl_certfile={quote(str(certificate))}&ssl_keyfile={quote(str(key))}"
+        url = f"rediss+sentinel://:a-password@{hosts}/{sentinels.service}{options}"
+        site = Site(sentinels.primary, SESSION_REDIS_URL=f"{url}&sentinel_password=a-password")
+        everything(site)
+        browser = site.browser()
+        browser.set(a=1)
+
+        # Without the one for the sentinels, it is refused.
+        other = Site(sentinels.primary, SESSION_REDIS_URL=url).browser()
+        other.visit(lambda: session.update(a=1), status=503)
 
 
 @pytest.mark.timeout(120)
