@@ -161,17 +161,21 @@ def test_planned_failover(replicated):
     assert all(b"cmdstat_eval:" in node.ask("INFO", "commandstats") for node in new)
 
 
+def open_slot(slot, source, target):
+    """Let a slot be on the move, with none of its keys moved yet."""
+    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.ask("CLUSTER", "MYID"))
+    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.ask("CLUSTER", "MYID"))
+
+
 def move(cluster, slot, source, target, *, ends=True):
     """Move a slot key by key, as the cluster tools do; the end is that all nodes know of it."""
-    ids = {node: node.ask("CLUSTER", "MYID").decode() for node in (source, target)}
-    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
-    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+    open_slot(slot, source, target)
     time.sleep(0.02)
     while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 1):
         source.ask("MIGRATE", HOST, target.port, "", 0, 5000, "KEYS", *keys)
         time.sleep(0.02)
     for node in (target, source, *cluster.nodes) if ends else ():
-        node.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+        node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.ask("CLUSTER", "MYID"))
 
 
 def test_migration(cluster):
@@ -271,6 +275,49 @@ def test_slots_move_meanwhile(cluster, monkeypatch, command, ends):
         assert [] == [sid for sid in victims if site.redis.exists(site.key(sid))]
     if not ends:
         move(cluster, *moved[0])
+
+
+def test_slot_on_the_move(cluster, monkeypatch):
+    """Of a slot that was on the move from the beginning, no key is missed, whenever it moves."""
+    site = Site(cluster, SESSION_REDIS_URL=cluster.url)
+    victims = make(site.redis, 23, 90)
+    Browser(site).visit()
+    # The one that would be the first to be looked at.
+    port = site.interface._any_sessions().server._open().get_primaries()[0].port
+    target = next(node for node in cluster.nodes if node.port == port)
+    victim = next(sid for sid in victims if cluster.node_of(site.key(sid)) != target)
+    slot, source = key_slot(site.key(victim).encode()), cluster.node_of(site.key(victim))
+    open_slot(slot, source, target)
+    pages = Survey.pages
+
+    def pages_and_a_move(survey):
+        for number, page in enumerate(pages(survey)):
+            yield page
+            if number == 0:
+                move(cluster, slot, source, target, ends=False)
+
+    monkeypatch.setattr(Survey, "pages", pages_and_a_move)
+    run(site.app, "revoke-all", "--yes")
+    monkeypatch.undo()
+
+    assert [] == [sid for sid in victims if site.redis.exists(site.key(sid))]
+    move(cluster, slot, source, target)
+
+
+def test_slots_both_ways(cluster):
+    """Where keys go both ways between two nodes, there is no order, and that is said."""
+    site = Site(cluster, SESSION_REDIS_URL=cluster.url)
+    first, second, _ = cluster.nodes
+    open_slot(0, first, second)
+    open_slot(6000, second, first)
+
+    outcome = run(site.app, "count", status=3)
+    for node in (first, second):
+        for slot in (0, 6000):
+            node.ask("CLUSTER", "SETSLOT", slot, "STABLE")
+
+    assert "Slots of the cluster are on the move" in outcome.error
+    run(site.app, "count")
 
 
 def test_node_is_missing(cluster):
