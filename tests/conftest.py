@@ -1,9 +1,10 @@
 """Servers for the tests, and the rule that nothing may be skipped where all is required.
 
 ``--servers`` names the servers that tests of the ``server`` fixture run on: ``all`` or some of
-``valkey9,redis7,redis62,redis82``, and of the clusters ``cluster,cluster-redis7``. With a cluster
-alone, all tests that ask for a server run on it, be it for ``valkey``, but for those that are
-marked ``one_server``. With ``REQUIRE_ALL=1`` in the environment a skip is a failure.
+``valkey9,redis7,redis62,redis82``, and of the clusters ``cluster,cluster-redis7``. Where a test names
+no server, the first of them is meant; with a cluster alone, all tests that ask for a server run on it but
+those that are marked ``one_server``. Which client the applications use is chosen too: see ``clients.py``.
+With ``REQUIRE_ALL=1`` in the environment a skip is a failure.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import clients
+import servers as servers_module
 from servers import CLUSTERS, PROGRAMS, Certificates, Cluster, Missing, Server, Servers
 
 if TYPE_CHECKING:
@@ -23,12 +26,25 @@ REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "") not in {"", "0"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--servers``."""
+    """Add the options of this suite."""
+    clients.add_options(parser)
     parser.addoption(
         "--servers",
         default=DEFAULT_SERVERS,
         help=f"all, or some of {','.join([*PROGRAMS, *CLUSTERS])} (default: {DEFAULT_SERVERS})",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the server and the client that are chosen."""
+    first = _chosen(config)[0]
+    servers_module.default = CLUSTERS.get(first, first)
+    clients.choose(config)
+
+
+def pytest_report_header() -> str:
+    """Say which client the applications use."""
+    return f"client: {clients.chosen()}"
 
 
 def _chosen(config: pytest.Config) -> list[str]:
@@ -145,9 +161,8 @@ def server(request: pytest.FixtureRequest, servers: Servers) -> Server | Cluster
 
 @pytest.fixture
 def valkey(request: pytest.FixtureRequest, servers: Servers) -> Server | Cluster:
-    """An empty Valkey 9, or the cluster, for a test to which the server makes no difference."""
-    first = _chosen(request.config)[0]
-    return servers.get(first if first in CLUSTERS else "valkey9")
+    """An empty server for a test to which it makes no difference: Valkey 9 by default."""
+    return servers.get(_chosen(request.config)[0])
 
 
 @pytest.fixture(scope="session")

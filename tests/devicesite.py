@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import flask
 from jinja2 import DictLoader
 
+from clients import shared_client
 from flask_redis_session import RedisSessionInterface
 from flask_redis_session.devices import blueprint
 
@@ -83,7 +84,7 @@ def bare_app(server: Server | Cluster, templates: dict[str, str] | None = None) 
     :param templates: templates of its own, by name; ``base.html`` is one already.
     """
     app = flask.Flask("devicesite")
-    app.session_interface = RedisSessionInterface(redis=server.client())
+    app.session_interface = RedisSessionInterface(redis=shared_client(server))
     app.jinja_loader = DictLoader({"base.html": BASE, **(templates or {})})
 
     @app.get("/")

@@ -98,6 +98,9 @@ PROGRAMS: dict[str, Callable[[], Path]] = {
 #: Clusters by name, and the program of their nodes.
 CLUSTERS = {"cluster": "valkey9", "cluster-redis7": "redis7"}
 
+#: The program that is meant where none is named; ``--servers`` sets it to the first of its own.
+default = "valkey9"
+
 
 def program(name: str) -> Path:
     """Find the program of a server by its short name.
@@ -555,7 +558,7 @@ class Server:
     Nothing is persisted unless the arguments ask for it, as in
     ``Server("valkey9", "--appendonly", "yes", "--appendfsync", "always")``.
 
-    :param name: a key of :data:`PROGRAMS`.
+    :param name: a key of :data:`PROGRAMS`; ``None``: :data:`default`.
     :param arguments: further ones of the server's command line; they win over those set here.
     :param password: of the default user.
     :param tls: speak TLS only, with these certificates; of the programs here only Debian's can.
@@ -565,15 +568,15 @@ class Server:
 
     def __init__(
         self,
-        name: str = "valkey9",
+        name: str | None = None,
         *arguments: str,
         password: str | None = None,
         tls: Certificates | None = None,
         tls_auth_clients: str = "yes",
         cluster: bool = False,
     ) -> None:
-        self.name = name
-        self.program = program(name)
+        self.name = name or default
+        self.program = program(self.name)
         self.arguments = arguments
         self.password = password
         self.tls = tls
@@ -746,20 +749,24 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
         _reaper.tell("removed", self.folder)
 
+    @property
+    def address(self) -> dict[str, Any]:
+        """Where the server is and what lets a client in, as ``redis.Redis`` takes it."""
+        address: dict[str, Any] = {"host": HOST, "port": self.port, "password": self.password}
+        if self.tls is not None:
+            certificate, key = self.tls.client
+            address |= {"ssl": True, "ssl_ca_certs": str(self.tls.authority)}
+            address |= {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+        return address
+
     def client(self, **options: Any) -> redis.Redis:
         """Make a redis-py client without retries; the options are those of ``redis.Redis``."""
         defaults: dict[str, Any] = {
-            "host": HOST,
-            "port": self.port,
-            "password": self.password,
+            **self.address,
             "retry": Retry(NoBackoff(), 0),
             "socket_timeout": 10,
             "socket_connect_timeout": 10,
         }
-        if self.tls is not None:
-            certificate, key = self.tls.client
-            defaults |= {"ssl": True, "ssl_ca_certs": str(self.tls.authority)}
-            defaults |= {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
         return redis.Redis(**(defaults | options))
 
     def ask(self, *words: str | bytes | int) -> Any:
@@ -885,7 +892,7 @@ class Cluster:
 
     def __init__(
         self,
-        name: str = "valkey9",
+        name: str | None = None,
         *arguments: str,
         replicas: int = 0,
         node_timeout: int = 5000,
@@ -1032,7 +1039,7 @@ class Cluster:
 class _Sentinel(Server):
     """One sentinel; it rewrites its configuration file as it learns."""
 
-    def __init__(self, name: str, configuration: list[str], **security: Any) -> None:
+    def __init__(self, name: str | None, configuration: list[str], **security: Any) -> None:
         super().__init__(name, **security)
         self._configuration = configuration
 
@@ -1064,7 +1071,7 @@ class SentinelSet:
 
     def __init__(
         self,
-        name: str = "valkey9",
+        name: str | None = None,
         *arguments: str,
         service: str = "sessions",
         down_after: int = 500,

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from clients import shared_client
 from flask_redis_session import RedisSessionInterface, SessionInfo
-from webapp import Site, client_of, make_app, session, sids
+from webapp import Site, make_app, session, sids
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ class TestWhere:
         """An interface with a client needs no application: a script can end sessions."""
         site.browsers(23, 2)
 
-        interface = RedisSessionInterface(client_of(valkey))
+        interface = RedisSessionInterface(shared_client(valkey))
 
         assert 2 == len(interface.list_sessions(23))
         assert 2 == interface.revoke_sessions(23)
@@ -76,7 +77,7 @@ class TestWhere:
         """Without an application the prefix is the argument."""
         Site(valkey, prefix="mine:").browsers(23, 2)
 
-        assert 2 == RedisSessionInterface(client_of(valkey), prefix="mine:").revoke_sessions(23)
+        assert 2 == RedisSessionInterface(shared_client(valkey), prefix="mine:").revoke_sessions(23)
 
     def test_nothing_known(self):
         """An interface that knows neither a client nor an application says what to do."""
@@ -87,7 +88,7 @@ class TestWhere:
         """After init_app the configuration of the application counts, before any request."""
         site.browsers(23, 2)
         interface = RedisSessionInterface()
-        app = make_app(SESSION_REDIS=client_of(valkey))
+        app = make_app(SESSION_REDIS=shared_client(valkey))
         interface.init_app(app)
 
         assert 2 == len(interface.list_sessions(23))

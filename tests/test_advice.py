@@ -7,6 +7,7 @@ import logging
 import pytest
 from flask import Flask, session
 
+from clients import shared_client
 from flask_redis_session import RedisSessionInterface
 from servers import Server
 
@@ -17,7 +18,7 @@ def application(server: Server, **config: object) -> Flask:
     """An application that stores a session with each request."""
     app = Flask(__name__)
     app.config.update(config)
-    app.session_interface = RedisSessionInterface(redis=server.client())
+    app.session_interface = RedisSessionInterface(redis=shared_client(server))
 
     @app.post("/")
     def store() -> str:

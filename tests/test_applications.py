@@ -8,8 +8,9 @@ from datetime import timedelta
 
 import pytest
 
+from clients import shared_client
 from flask_redis_session import RedisSessionInterface
-from webapp import _VALUES, _VIEW, Site, client_of, each, make_app, session
+from webapp import _VALUES, _VIEW, Site, each, make_app, session
 
 FLAGS = {
     "SESSION_COOKIE_DOMAIN": "example.org",
@@ -30,7 +31,7 @@ def site(valkey):
 class TestApplications:
     def test_init_app(self, valkey):
         """init_app gives an application these sessions, by its settings."""
-        app = make_app(SESSION_REDIS=client_of(valkey), SESSION_KEY_PREFIX="mine:")
+        app = make_app(SESSION_REDIS=shared_client(valkey), SESSION_KEY_PREFIX="mine:")
         interface = RedisSessionInterface()
 
         interface.init_app(app)
@@ -146,7 +147,7 @@ def test_several_applications(valkey):
     """Outside of a context, an interface of several applications asks which is meant."""
     interface = RedisSessionInterface()
     apps = [
-        make_app(interface, SESSION_REDIS=client_of(valkey), SESSION_KEY_PREFIX=prefix)
+        make_app(interface, SESSION_REDIS=shared_client(valkey), SESSION_KEY_PREFIX=prefix)
         for prefix in ("a:", "b:")
     ]
     for app in apps:

@@ -315,7 +315,7 @@ class TestRedisFailsOnTheWay:
     @pytest.mark.parametrize("arguments", [["revoke", "23"], ["revoke-all"]])
     def test_killed(self, arguments):
         """The server is killed between two pages."""
-        with Server("valkey9", *DURABLE) as server:
+        with Server(None, *DURABLE) as server:
             site = Site(server)
             make(site.redis, 23, self.COUNT)
             killed = []
@@ -343,7 +343,7 @@ class TestRedisFailsOnTheWay:
 
     def test_replaced(self):
         """A server that was replaced between two pages has its keys in another order: it fails."""
-        with Server("valkey9", *DURABLE) as server:
+        with Server(None, *DURABLE) as server:
             site = Site(server, SESSION_REDIS_URL=server.url)
             make(site.redis, 23, self.COUNT)
             restarted = []

@@ -9,6 +9,7 @@ import pytest
 import redis
 import valkey as valkey_library
 
+from clients import application_client
 from servers import HOST, SentinelSet
 from webapp import Browser, Site, client_of, session, sids
 
@@ -90,7 +91,7 @@ def test_cluster_by_url(cluster):
 
 def test_cluster_slots(cluster):
     """Sessions and indexes lie on all nodes, wherever their names put them."""
-    client = cluster.client()
+    client = application_client(cluster)
     site = Site(cluster.nodes[0], redis=client)
 
     for user_id in range(20):
@@ -104,7 +105,7 @@ def test_cluster_slots(cluster):
 def test_sentinel():
     """A primary that Sentinels know, by a client and by a URL."""
     with SentinelSet() as sentinels:
-        client = sentinels.client(decode_responses=True)
+        client = application_client(sentinels)
         everything(Site(sentinels.primary, redis=client))
         client.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clients import shared_client
 from flask_redis_session.record import Binding, Changes
 from flask_redis_session.server import Server
 from flask_redis_session.store import Lifetime, Store
@@ -20,9 +21,9 @@ def redis(server):
 
 
 @pytest.fixture
-def store(redis):
+def store(server):
     """A store without an absolute lifetime."""
-    return make_store(redis)
+    return make_store(server)
 
 
 @pytest.fixture
@@ -33,9 +34,10 @@ def token(store):
     return token
 
 
-def make_store(redis, *, absolute=None, touch_interval=60):
+def make_store(server, *, absolute=None, touch_interval=60):
     """Make a store with these settings."""
-    return Store(Server(lambda: redis), "s:", absolute=absolute, touch_interval=touch_interval)
+    way = Server(lambda: shared_client(server))
+    return Store(way, "s:", absolute=absolute, touch_interval=touch_interval)
 
 
 def users(redis, token):
@@ -170,19 +172,19 @@ class TestLifetime:
             assert float(idle) == float(ours(redis, token)[b"@idle"])
             assert redis.pttl(f"s:{token.sid}") <= idle * 1000
 
-    def test_absolute(self, redis, token):
+    def test_absolute(self, server, redis, token):
         """The expiry is never later than birth and absolute lifetime allow."""
         redis.hincrbyfloat(f"s:{token.sid}", "@born", -60)
 
-        make_store(redis, absolute=100).commit(token, Changes(), DAY)
+        make_store(server, absolute=100).commit(token, Changes(), DAY)
 
         assert 35_000 < redis.pttl(f"s:{token.sid}") <= 40_000
 
-    def test_absolute_is_over(self, redis, token):
+    def test_absolute_is_over(self, server, redis, token):
         """A commit after the absolute lifetime ends the session and writes nothing."""
         redis.hincrbyfloat(f"s:{token.sid}", "@born", -100)
 
-        committed = make_store(redis, absolute=100).commit(token, Changes({b"b": b"2"}), DAY)
+        committed = make_store(server, absolute=100).commit(token, Changes({b"b": b"2"}), DAY)
 
         assert "gone" == committed.what
         assert [] == redis.keys()

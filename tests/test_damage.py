@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from clients import application_client
 from flask_redis_session.token import digest
 from webapp import Site, each, session
 
@@ -51,7 +52,7 @@ ODD = {
 @pytest.fixture(params=[False, True], ids=["bytes", "decode_responses"])
 def site(request, valkey):
     """A site, with replies decoded by the client or not."""
-    with valkey.client(decode_responses=request.param) as client:
+    with application_client(valkey, decode_responses=request.param) as client:
         yield Site(valkey, redis=client)
 
 

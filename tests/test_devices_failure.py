@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from clients import application_client
 from devicesite import Person, fill, make_app, text_of, token_in
 from flask_redis_session import RedisSessionInterface
 from flask_redis_session.signals import session_ended
@@ -40,7 +41,7 @@ def _hanging_after(app: flask.Flask, server: Server, count: int) -> Iterator[Non
 def _app(server: Server, **options: Any) -> flask.Flask:
     app = make_app(server, **options)
     # A client that gives up soon, as those made from SESSION_REDIS_URL do.
-    client = server.client(socket_timeout=0.2, retry=None)
+    client = application_client(server, socket_timeout=0.2)
     app.session_interface = RedisSessionInterface(redis=client)
     return app
 

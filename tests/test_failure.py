@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import flask
 import pytest
-import valkey
 from werkzeug.exceptions import HTTPException
 
+from clients import application_client
 from flask_redis_session import StoreUnavailable
 from servers import HOST, Server
 from webapp import Site, each, session
@@ -30,7 +30,7 @@ VIEWS = {
 
 @pytest.fixture(scope="module")
 def _fragile():
-    with Server("valkey9") as server:
+    with Server() as server:
         yield server
 
 
@@ -45,13 +45,9 @@ def fragile(_fragile):
 @pytest.fixture(params=["redis", "valkey"])
 def client(request, fragile):
     """A client of either library that does not wait for long."""
-    if request.param == "redis":
-        with fragile.client(socket_timeout=0.1, socket_connect_timeout=0.1) as client:
-            yield client
-    else:
-        options = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
-        with valkey.Valkey(host=HOST, port=fragile.port, **options) as client:
-            yield client
+    options = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
+    with application_client(fragile, library=request.param, **options) as client:
+        yield client
 
 
 @pytest.fixture
@@ -250,7 +246,7 @@ class TestRefused:
     )
     def test_refuses_writes(self, command):
         """A server that is full, or a replica, serves readers and refuses writers."""
-        with Server("valkey9") as server:
+        with Server() as server:
             browser = Site(server).browser()
             browser.sign_in(23, a=1)
             server.ask(*command)

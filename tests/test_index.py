@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clients import shared_client
 from flask_redis_session.server import Server
 from flask_redis_session.store import Store
 from flask_redis_session.token import new_token
@@ -37,14 +38,15 @@ def redis(server):
 
 
 @pytest.fixture
-def index(redis):
+def index(server):
     """The indexes below the prefix ``session:``."""
-    return make_index(redis)
+    return make_index(server)
 
 
-def make_index(redis):
+def make_index(server):
     """Make an index that knows no absolute lifetime."""
-    return Store(Server(lambda: redis), "session:", absolute=None, touch_interval=60).index
+    way = Server(lambda: shared_client(server))
+    return Store(way, "session:", absolute=None, touch_interval=60).index
 
 
 def new_sid():

@@ -10,10 +10,10 @@ from datetime import timedelta
 
 import pytest
 import redis
-import valkey
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from clients import application_client
 from flask_redis_session import RevocationIncomplete, RevocationUnconfirmed, StoreUnavailable
 from flask_redis_session.signals import session_created, session_ended
 from servers import HOST, Server, wait_until
@@ -24,7 +24,7 @@ FAILURES = {"killed": Server.kill, "hanging": Server.pause}
 
 @pytest.fixture(scope="module")
 def _fragile():
-    with Server("valkey9") as server:
+    with Server() as server:
         yield server
 
 
@@ -39,13 +39,9 @@ def fragile(_fragile):
 @pytest.fixture(params=["redis", "valkey"])
 def client(request, fragile):
     """A client of either library that does not wait for long."""
-    if request.param == "redis":
-        with fragile.client(socket_timeout=0.1, socket_connect_timeout=0.1) as client:
-            yield client
-    else:
-        options = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
-        with valkey.Valkey(host=HOST, port=fragile.port, **options) as client:
-            yield client
+    options = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
+    with application_client(fragile, library=request.param, **options) as client:
+        yield client
 
 
 @pytest.fixture
@@ -147,7 +143,7 @@ class TestReplicas:
     @pytest.fixture
     def pair(self, fragile):
         """A server, and a replica of it that is in step."""
-        with Server("valkey9", "--replicaof", HOST, str(fragile.port)) as replica:
+        with Server(None, "--replicaof", HOST, str(fragile.port)) as replica:
             wait_until(
                 lambda: b"master_link_status:up" in replica.ask("INFO", "replication"),
                 "the replica is in step",
@@ -157,7 +153,7 @@ class TestReplicas:
     def test_confirmed(self, pair):
         """With the replica in step, the sessions are gone there too."""
         primary, replica = pair
-        client = primary.client(socket_timeout=20)
+        client = application_client(primary, socket_timeout=20)
         site = Site(primary, redis=client, SESSION_REVOKE_WAIT=(1, 10_000))
         site.browsers(23, 3)
         browser = site.browser()
@@ -238,9 +234,9 @@ class TestRecovery:
 
     def test_refused_from_the_start(self):
         """An application starts without Redis, and works once it is there."""
-        server = Server("valkey9")
+        server = Server()
         try:
-            with server.client() as client:
+            with application_client(server) as client:
                 site = Site(server, redis=client)
                 site.browser().visit(lambda: session.update(a=1), status=503)
 

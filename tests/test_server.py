@@ -9,10 +9,11 @@ import threading
 import pytest
 import redis
 
+from clients import application_client, shared_client
 from flask_redis_session import StoreUnavailable, WrongType
 from flask_redis_session.server import Server
 from servers import wait_until
-from webapp import Site, client_of, session
+from webapp import Site, session
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_served_without_scripts(server):
 @pytest.mark.parametrize("decode_responses", [False, True])
 def test_bytes(server, decode_responses):
     """Replies are bytes, whatever the client makes of them otherwise."""
-    client = server.client(decode_responses=decode_responses)
+    client = application_client(server, decode_responses=decode_responses)
     way = Server(lambda: client)
     way.call(("HSET", b"h", "a", b"\xff"))
 
@@ -117,7 +118,7 @@ def test_bytes(server, decode_responses):
 def test_nothing_to_send(server):
     """To send nothing asks nobody."""
     with server.cost() as cost:
-        assert [] == Server(lambda: client_of(server)).together([])
+        assert [] == Server(lambda: shared_client(server)).together([])
 
     assert 0 == cost.calls
 
@@ -125,7 +126,7 @@ def test_nothing_to_send(server):
 @pytest.mark.parametrize("send", ["call", "in_order", "together"])
 def test_wrong_type(server, send, caplog):
     """A key of another type is named, in the error and in the log."""
-    way = Server(lambda: client_of(server))
+    way = Server(lambda: shared_client(server))
     way.call(("SET", b"x", "1"))
     command = ("HGETALL", b"x")
 
@@ -139,7 +140,7 @@ def test_wrong_type(server, send, caplog):
 @pytest.mark.parametrize("send", ["call", "in_order", "together"])
 def test_refusal(server, send):
     """Any other refusal is a store that is not available, with the client's error as its cause."""
-    way = Server(lambda: client_of(server))
+    way = Server(lambda: shared_client(server))
     way.call(("HSET", b"h", "a", "x"))
     command = ("HINCRBY", b"h", "a", 1)
 

@@ -11,6 +11,7 @@ import redis.sentinel
 import valkey
 import valkey.asyncio
 
+from clients import application_client
 from flask_redis_session import RedisSessionInterface, SettingError
 from flask_redis_session.settings import DEFAULTS, read_settings
 from servers import HOST
@@ -148,7 +149,7 @@ def test_two_servers():
 def test_wait_in_a_cluster(cluster):
     """A cluster has no one primary whose replicas could be waited for."""
     error = refused(SESSION_REVOKE_WAIT=(1, 100), SESSION_REDIS_URL=cluster.url)
-    client = cluster.client()
+    client = application_client(cluster)
 
     assert "SESSION_REVOKE_WAIT" == error.setting
     assert (

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask import Flask, session
 
+from clients import shared_client
 from flask_redis_session import RedisSessionInterface
 from flask_redis_session.signals import save_refused, session_created, session_ended, user_bound
 from servers import Server
@@ -29,7 +30,7 @@ def app(valkey: Server) -> Flask:
     app = Flask(__name__)
     app.testing = True
     app.config["SESSION_MAX_PER_USER"] = 2
-    app.session_interface = RedisSessionInterface(redis=valkey.client())
+    app.session_interface = RedisSessionInterface(redis=shared_client(valkey))
 
     @app.post("/visit")
     def visit() -> str:

@@ -6,6 +6,7 @@ from time import time as real_time
 
 import pytest
 
+from clients import shared_client
 from flask_redis_session.record import Binding, Changes
 from flask_redis_session.server import Server
 from flask_redis_session.store import Lifetime, Store
@@ -22,9 +23,9 @@ def redis(server):
 
 
 @pytest.fixture
-def store(redis):
+def store(server):
     """A store without an absolute lifetime."""
-    return make_store(redis)
+    return make_store(server)
 
 
 @pytest.fixture
@@ -35,9 +36,10 @@ def token(store):
     return token
 
 
-def make_store(redis, *, absolute=None, touch_interval=60):
+def make_store(server, *, absolute=None, touch_interval=60):
     """Make a store with these settings."""
-    return Store(Server(lambda: redis), "s:", absolute=absolute, touch_interval=touch_interval)
+    way = Server(lambda: shared_client(server))
+    return Store(way, "s:", absolute=absolute, touch_interval=touch_interval)
 
 
 def users(redis, token):
@@ -143,12 +145,12 @@ class TestLoad:
 
         assert "gone" == store.load(token, fields).standing
 
-    def test_absolute(self, redis, token):
+    def test_absolute(self, server, redis, token):
         """What has outlived its absolute lifetime is gone."""
         redis.hincrbyfloat(f"s:{token.sid}", "@born", -100)
 
-        assert "live" == make_store(redis, absolute=101).load(token).standing
-        assert "gone" == make_store(redis, absolute=100).load(token).standing
+        assert "live" == make_store(server, absolute=101).load(token).standing
+        assert "gone" == make_store(server, absolute=100).load(token).standing
 
 
 class TestFreshWorker:
@@ -161,25 +163,25 @@ class TestFreshWorker:
             "flask_redis_session.clock.time.time", lambda: real_time() + ahead
         )
 
-    def test_tombstone(self, store, redis, token, late):
+    def test_tombstone(self, server, store, token, late):
         """A secret that was just rotated away is known as such."""
         fresh = token.rotated()
         store.commit(token, Changes(), DAY, fresh=fresh)
         late(40)
 
-        assert "rotated" == make_store(redis).load(token).standing
+        assert "rotated" == make_store(server).load(token).standing
 
-    def test_absolute_lifetime(self, store, redis, token, late):
+    def test_absolute_lifetime(self, server, store, token, late):
         """A session that is not over is not over."""
         late(9 * 3600)
 
-        assert "live" == make_store(redis, absolute=8 * 3600).load(token).standing
+        assert "live" == make_store(server, absolute=8 * 3600).load(token).standing
 
-    def test_one_question(self, server, store, redis, token):
+    def test_one_question(self, server, store, token):
         """The time is asked for once, and not where nothing depends on it."""
-        make_store(redis, absolute=8 * 3600).load(token)
+        make_store(server, absolute=8 * 3600).load(token)
         for absolute, questions in ((None, 0), (8 * 3600, 1)):
-            fresh = make_store(redis, absolute=absolute)
+            fresh = make_store(server, absolute=absolute)
             fresh._server.call(("PING",))
             with server.cost() as cost:
                 for _ in range(3):

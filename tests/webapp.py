@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import flask
 
+from clients import shared_client
 from flask_redis_session import RedisSession, RedisSessionInterface
 from flask_redis_session.server import _SCRIPTS
 
@@ -133,7 +134,7 @@ class Site:
     """An application with these sessions, on a server of the tests.
 
     :param server: where its sessions are; ``None``: at a client that no server answers.
-    :param redis: the client that the sessions use; ``None``: redis-py's.
+    :param redis: the client that the sessions use; ``None``: one of the kind that is tested.
     :param config: settings of the application; a URL among them takes the client's place.
     """
 
@@ -144,7 +145,9 @@ class Site:
         #: For a look at what is stored.
         self.redis: Any = client_of(server) if server is not None else None
         #: What the sessions use.
-        self.client: Any = client_of(server) if redis is None else redis
+        self.client: Any = redis
+        if redis is None and server is not None:
+            self.client = shared_client(server)
         if "SESSION_REDIS_URL" in config:
             self.interface = RedisSessionInterface(prefix=prefix)
             self.app = make_app(**config)
@@ -218,7 +221,7 @@ class Site:
 
 @cache
 def client_of(server: Server) -> Any:
-    """Return the client that all sites on this server share, with its connection open."""
+    """Return the client with which the tests look at what is stored: redis-py's."""
     return server.client()
 
 
