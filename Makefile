@@ -2,6 +2,9 @@
 PYTHON ?= python3
 # Given to pytest: `make test PYTEST_ARGS="-k revoke --servers all"`.
 PYTEST_ARGS ?=
+# Given to the matrix: `make matrix MATRIX_ARGS="--servers redis62 --quick"`; ALL=1: all of it.
+MATRIX_ARGS ?=
+ALL ?=
 # How many tests run at once, each with servers of its own.
 WORKERS ?= 2
 # How long `make fuzz` takes in all.
@@ -10,10 +13,11 @@ FUZZ_SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
-CHECKED := flask_redis_session tests/servers.py tests/reaper.py tests/conftest.py tests/flask_suite.py
+CHECKED := flask_redis_session tests/servers.py tests/reaper.py tests/conftest.py tests/flask_suite.py \
+	tests/clients.py tests/environment.py tests/matrix.py tests/pairs.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster soak fuzz check format bench flask-suite coverage clean
+.PHONY: help demo test test-cluster soak fuzz matrix check format bench flask-suite coverage clean
 
 help:
 	@echo "make demo         serve the demo on http://127.0.0.1:5000"
@@ -21,6 +25,7 @@ help:
 	@echo "make test-cluster run them on a cluster of three primaries"
 	@echo "make soak         run the tests that take minutes, one after another"
 	@echo "make fuzz         fuzz what reads bytes from outside, for FUZZ_SECONDS"
+	@echo "make matrix       run the tests with every pair of a server, a client and its options"
 	@echo "make check        check format, style and types"
 	@echo "make bench        run the benchmarks"
 	@echo "make flask-suite  run Flask's own tests on these sessions"
@@ -42,6 +47,9 @@ soak: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python tests/fuzz.py
+
+matrix: $(VENV)/.dev
+	@$(BIN)/python tests/matrix.py $(if $(ALL),--all) --workers $(WORKERS) $(MATRIX_ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -65,7 +73,7 @@ coverage: $(VENV)/.dev
 	@$(BIN)/coverage report
 
 clean:
-	rm -rf $(VENV) build dist .coverage .coverage.* .fuzz .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .matrix build dist .coverage .coverage.* .fuzz .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
