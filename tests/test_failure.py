@@ -6,7 +6,7 @@ import flask
 import pytest
 from werkzeug.exceptions import HTTPException
 
-from clients import application_client
+from clients import LIBRARIES, application_client
 from flask_redis_session import StoreUnavailable
 from servers import HOST, Server
 from webapp import Site, each, session
@@ -42,7 +42,7 @@ def fragile(_fragile):
     return _fragile
 
 
-@pytest.fixture(params=["redis", "valkey"])
+@pytest.fixture(params=LIBRARIES)
 def client(request, fragile):
     """A client of either library that does not wait for long."""
     options = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
