@@ -8,6 +8,8 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import version as version_of
 from pathlib import Path
 
@@ -42,15 +44,12 @@ class Environment:
         venv.EnvBuilder(symlinks=True).create(self.folder)
         here = Path(sysconfig.get_path("purelib"))
         there = self.folder / here.relative_to(sys.prefix)
-        own = _is_version(version_of("redis"), self.redis)
-        others = set() if self.fast else set(FAST_PARSERS.values())
-        for entry in here.iterdir():
-            package = re.split("[-.]", entry.name)[0]
-            if package not in others and (own or package != "redis"):
-                (there / entry.name).symlink_to(entry)
+        left_out = set() if self.fast else set(FAST_PARSERS.values())
+        if not _is_version(version_of("redis"), self.redis):
+            left_out.add("redis")
+            _link(_installed(self.folder.parent, f"redis=={self.redis}.*"), there)
+        _link(here, there, left_out)
         self._copy_scripts()
-        if not own:
-            self._install(f"redis=={self.redis}.*")
         self._check()
 
     def _copy_scripts(self) -> None:
@@ -61,12 +60,6 @@ class Environment:
                     copy = self.folder / "bin" / script.name
                     copy.write_bytes(text.replace(sys.executable.encode(), bytes(self.python), 1))
                     copy.chmod(0o755)
-
-    def _install(self, requirement: str) -> None:
-        pip = [sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check", "--no-input"]
-        subprocess.run(
-            [*pip, "--python", self.python, "install", "--no-deps", requirement], check=True
-        )
 
     def _check(self) -> None:
         expected = [FAST_PARSERS[library] if self.fast else "python" for library in FAST_PARSERS]
@@ -91,3 +84,20 @@ class Environment:
 
 def _is_version(version: str, wanted: str) -> bool:
     return f"{version}.".startswith(f"{wanted}.")
+
+
+@cache
+def _installed(folder: Path, requirement: str) -> Path:
+    """Return a folder into which a package was installed, without what it needs itself."""
+    target = folder / requirement
+    shutil.rmtree(target, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check", "--no-input"]
+    subprocess.run([*pip, "install", "--no-deps", "--target", target, requirement], check=True)
+    return target
+
+
+def _link(source: Path, target: Path, left_out: Iterable[str] = ()) -> None:
+    """Put links to all packages of a folder into another, but for those that are named."""
+    for entry in source.iterdir():
+        if re.split("[-.]", entry.name)[0] not in left_out:
+            (target / entry.name).symlink_to(entry)

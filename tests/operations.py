@@ -37,6 +37,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+import clients
 from flask_redis_session import (
     RedisSession,
     RedisSessionInterface,
@@ -360,6 +361,7 @@ class Worker:
             unix_socket_path=str(server.socket_path),
             socket_timeout=10,
             retry=Retry(NoBackoff(), retries),
+            **clients.chosen().options,
         )
         self.app = flask.Flask(__name__)
         self.app.config |= {"TESTING": True, **settings}
