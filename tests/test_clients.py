@@ -131,3 +131,15 @@ def test_client_of_ones_own(valkey):
     everything(Site(valkey, redis=client))
 
     client.close()
+
+
+def test_chosen(valkey, pytestconfig):
+    """Sites have the client and the server that the command line chooses, where none is named."""
+    chosen = pytestconfig.option
+    client = Site(valkey).client
+    options = client.connection_pool.connection_kwargs
+
+    assert chosen.client == type(client).__module__.partition(".")[0]
+    assert chosen.decode_responses is options["decode_responses"]
+    assert chosen.protocol in (None, options.get("protocol"))
+    assert valkey.name == ("valkey9" if chosen.servers == "all" else chosen.servers.split(",")[0])

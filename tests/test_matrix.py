@@ -78,11 +78,21 @@ def test_counts(last, expected):
     assert expected == Outcome.read(f"tests\n{last}\n", 1)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("fast", {False, HAS_FAST_PARSERS})
 def test_run(tmp_path, fast):
     """A combination runs in an environment of its own, and its failure is the command's."""
     redis = "8" if version("redis").startswith("8.") else version("redis")
-    chosen = ["--folder", tmp_path, "--clients", f"redis-{redis}", "--servers", "valkey9"]
+    chosen = [
+        "--folder",
+        tmp_path,
+        "--workers",
+        0,
+        "--clients",
+        f"redis-{redis}",
+        "--servers",
+        "valkey9",
+    ]
     number = next(
         line.split()[0]
         for line in matrix(*chosen, "--list").stdout.splitlines()
