@@ -1,10 +1,10 @@
 """Servers for the tests, and the rule that nothing may be skipped where all is required.
 
 ``--servers`` names the servers that tests of the ``server`` fixture run on: ``all`` or some of
-``valkey9,redis7,redis62,redis82``, and of the clusters ``cluster,cluster-redis7``. Where a test names
-no server, the first of them is meant; with a cluster alone, all tests that ask for a server run on it but
-those that are marked ``one_server``. Which client the applications use is chosen too: see ``clients.py``.
-With ``REQUIRE_ALL=1`` in the environment a skip is a failure.
+``valkey9,redis7,redis62,redis82``, and of the clusters ``cluster,cluster-redis7``. Where a test
+names no server, the first of them is meant; with a cluster alone, all tests that ask for a server
+run on it but those that are marked ``one_server``. Which client the applications use is chosen
+too: see ``clients.py``. With ``REQUIRE_ALL=1`` in the environment a skip is a failure.
 """
 
 from __future__ import annotations
