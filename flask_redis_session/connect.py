@@ -31,6 +31,7 @@ from redis.sentinel import Sentinel
 
 from .errors import SettingError
 from .lean import LeanPool, LeanRedis
+from .refresh import Refresh
 
 SETTING = "SESSION_REDIS_URL"
 
@@ -332,8 +333,11 @@ def _cluster(
 
     def make() -> Any:
         try:
-            return RedisCluster(startup_nodes=[node(*host) for host in hosts], **options)
+            client = RedisCluster(startup_nodes=[node(*host) for host in hosts], **options)
         except RedisClusterException as error:
             raise LostConnection(str(error)) from error
+        manager: Any = client.nodes_manager
+        manager.initialize = Refresh(manager.initialize)
+        return client
 
     return make

@@ -25,6 +25,10 @@ ZREVRANGE = "zrevrange"
 _SCRIPTED = {"EVAL", "EVALSHA"}
 _READS = {HGETALL, HMGET, ZREVRANGE, "ZSCAN", "ZSCORE"}
 
+#: What a cluster's client also raises where a node fails or slots move: before 7, redis-py closes
+#: connections and renews its tables while other threads use them.
+_RACES = (AttributeError, RuntimeError, ValueError)
+
 #: For how long nothing may have failed, in seconds, before a partial outage is over.
 SETTLED = 1.0
 
@@ -281,6 +285,8 @@ class Server:
                 self._failures = _failures_of(library)
                 self._lost_script = _exceptions_of(library).NoScriptError
                 self.is_cluster = hasattr(client, "get_node_from_key")
+                if self.is_cluster:
+                    self._failures += _RACES
                 self._client = client
             return self._client
 
