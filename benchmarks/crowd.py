@@ -238,8 +238,8 @@ def tables_of_crowds(found: dict[str, Any]) -> list[Table]:
         ["sessions", *next(iter(found["of_one_user"].values()))],
         notes=[
             (
-                f"To end the oldest {OLDEST:.0%} is to look at all of them. Other requests wait no "
-                f"longer than the longest command; one of less than {LONG} µs is not shown."
+                "Other requests wait no longer than the longest command; one of less than "
+                f"{LONG} µs is not shown."
             )
         ],
     )
