@@ -461,10 +461,19 @@ class Visitor:
 class Gunicorn:
     """The application under gunicorn, as a site would run it.
 
+    :param options: further ones of gunicorn's command line; they win over those set here.
+    :param application: what it serves, as gunicorn names it.
     :param config: of the application, as JSON has it.
     """
 
-    def __init__(self, *, workers: int = 2, threads: int = 4, **config: Any) -> None:
+    def __init__(
+        self,
+        *options: str,
+        workers: int = 2,
+        threads: int = 4,
+        application: str = "faults:shop()",
+        **config: Any,
+    ) -> None:
         self.port = free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="frs-gunicorn-")
         self._log = Path(self._folder.name) / "log"
@@ -472,12 +481,14 @@ class Gunicorn:
             *(sys.executable, "-m", "gunicorn", "--bind", f"{HOST}:{self.port}"),
             *("--workers", str(workers), "--threads", str(threads), "--keep-alive", "30"),
             *("--worker-tmp-dir", self._folder.name, "--no-control-socket"),
-            *("--chdir", str(Path(__file__).parent), "--log-level", "warning", "faults:shop()"),
+            *("--chdir", str(Path(__file__).parent), "--log-level", "warning"),
+            *(*options, application),
         ]
         self._config = config
         self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
         self._visitors: list[Visitor] = []
+        self._last_log: str | None = None
 
     def __enter__(self) -> Self:
         environment = os.environ | {"SHOP": json.dumps(self._config)}
@@ -505,12 +516,23 @@ class Gunicorn:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         servers._reaper.tell("ended", self._process.pid)
+        self._last_log = self._log.read_text()
         self._folder.cleanup()
 
     @property
+    def pid(self) -> int:
+        """The process that starts the workers."""
+        assert self._process is not None
+        return self._process.pid
+
+    def reload(self) -> None:
+        """Let it replace all workers."""
+        os.kill(self.pid, signal.SIGHUP)
+
+    @property
     def log(self) -> str:
-        """What the workers logged."""
-        return self._log.read_text()
+        """What the workers logged, also after the end."""
+        return self._last_log if self._last_log is not None else self._log.read_text()
 
     def visitor(self, cookie: str | None = None) -> Visitor:
         """Return a browser, whose connection is closed at the end."""
