@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import threading
 
+import pytest
+import redis
 from redis.connection import ConnectionPool
 
 from flask_redis_session.connect import connect
+from gauges import connections
+from servers import SentinelSet, wait_until
 
 
 def test_a_fork_hides_the_connections_before_it_from_all_threads(valkey):
@@ -35,3 +39,40 @@ def test_a_fork_hides_the_connections_before_it_from_all_threads(valkey):
     _, status = os.waitpid(child, 0)
 
     assert 0 == status
+
+
+@pytest.mark.parametrize("over", ["one server", "sentinels"])
+def test_as_many_connections_as_requests(over, valkey):
+    """Each of 150 commands at once has a connection, as the requests of a gevent worker need."""
+    if over == "one server":
+        _commands_at_once(valkey, valkey.url, 150)
+    else:
+        with SentinelSet() as sentinels:
+            _commands_at_once(sentinels.primary, sentinels.url, 150)
+
+
+def _commands_at_once(server, url, count):
+    client = connect(url, timeout=30)
+    client.set("key", "value")
+    replies = []
+
+    def ask():
+        try:
+            replies.append(client.get("key"))
+        except redis.RedisError as error:
+            replies.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(count)]
+    server.pause()
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(
+            lambda: len(connections(server.port)) + len(replies) >= count, "all are under way"
+        )
+    finally:
+        server.resume()
+        for thread in threads:
+            thread.join()
+
+    assert [b"value"] * count == replies
