@@ -67,46 +67,49 @@ class _Outage:
         self._lock = threading.Lock()
         # What fails: "answers" of any kind, or else "reads" or "writes"; and since when it did.
         self._failed_at: dict[str, float] = {}
-        #: Whether something fails.
-        self.lasts = False
-        #: How many are over. A failure of a command that was sent before the last one was over
-        #: is part of that one.
-        self.over = 0
+        #: How many outages began and ended, together: odd while something fails. A command is
+        #: known by the turn in which it was sent, because threads may tell of it late: a failure
+        #: from before an end is part of what ended then, and a success from before a beginning
+        #: ends nothing.
+        self.turn = 0
 
-    def failed(self, error: Exception, command: Command, *, refused: bool, over: int) -> None:
+    def failed(self, error: Exception, command: Command, *, refused: bool, turn: int) -> None:
         """Note that a command failed.
 
         :param error: the client's.
         :param command: what was sent.
         :param refused: whether Redis answered, and refused.
-        :param over: how many outages were over when it was sent.
+        :param turn: when it was sent.
         """
         with self._lock:
-            if over != self.over:
+            begins = self.turn % 2 == 0
+            if turn < (self.turn if begins else self.turn - 1):
                 return
-            begins = not self.lasts
             self._failed_at[_kind(command) if refused else "answers"] = monotonic()
-            self.lasts = True
+            if begins:
+                self.turn += 1
         if begins:
             log.error("Redis fails; requests that need a session get 503: %r", error)
 
-    def answered(self, command: Command, *, whole: bool) -> None:
+    def answered(self, command: Command, *, turn: int, whole: bool) -> None:
         """Note that a command succeeded while something failed.
 
         :param command: what was sent.
+        :param turn: when it was sent.
         :param whole: whether all commands go to one server.
         """
         with self._lock:
+            if turn != self.turn:
+                return
             settled = monotonic() - SETTLED
             for kind, at in [*self._failed_at.items()]:
                 if at <= settled and kind in ("answers", _kind(command)):
                     del self._failed_at[kind]
             if whole:
                 self._failed_at.pop("answers", None)
-            if self._failed_at or not self.lasts:
+            if self._failed_at:
                 return
-            self.lasts = False
-            self.over += 1
+            self.turn += 1
         log.warning("Redis answers again.")
 
 
@@ -136,16 +139,16 @@ class Server:
         :raises WrongType: where the key holds another type than the command works on.
         :raises StoreUnavailable: where Redis fails or refuses.
         """
-        client, over = self._client or self._open(), self._outage.over
+        client, turn = self._client or self._open(), self._outage.turn
         try:
             # Whatever a client's decode_responses says, a damaged text must reach us as bytes.
             reply = client.execute_command(*command, NEVER_DECODE=True)
         except self._lost_script:
             return self.call(_in_full(command))
         except self._failures as error:
-            raise self._judged(error, command, over) from error
-        if self._outage.lasts:
-            self._outage.answered(command, whole=not self.is_cluster)
+            raise self._judged(error, command, turn) from error
+        if turn % 2:
+            self._outage.answered(command, turn=turn, whole=not self.is_cluster)
         return reply
 
     def in_order(self, commands: Sequence[Command]) -> list[Any]:
@@ -157,11 +160,11 @@ class Server:
         client = self._client or self._open()
         if self.is_cluster or len(commands) == 1:
             return [self.call(command) for command in commands]
-        over = self._outage.over
+        turn = self._outage.turn
         replies = self._pipelined(client, commands)
         done = self._until_lost(replies)
         # From there on once more and in order: none may overtake the one before it.
-        self._checked(replies[:done], commands[:done], over)
+        self._checked(replies[:done], commands[:done], turn)
         return replies[:done] + [self.call(command) for command in commands[done:]]
 
     def outcomes(self, commands: Sequence[Command]) -> list[Any]:
@@ -174,9 +177,9 @@ class Server:
         client = self._client or self._open()
         if self.is_cluster:
             return self._up_to_refusal(commands)
-        over = self._outage.over
+        turn = self._outage.turn
         replies = [
-            self._judged(reply, command, over)
+            self._judged(reply, command, turn)
             if isinstance(reply, Exception) and not isinstance(reply, self._lost_script)
             else reply
             for reply, command in zip(self._pipelined(client, commands), commands, strict=True)
@@ -215,7 +218,7 @@ class Server:
         """
         if not commands:
             return []
-        client, over = self._client or self._open(), self._outage.over
+        client, turn = self._client or self._open(), self._outage.turn
         replies = self._pipelined(client, commands)
         lost = [i for i, reply in enumerate(replies) if isinstance(reply, self._lost_script)]
         if lost:
@@ -224,7 +227,7 @@ class Server:
             again = self.together([commands[i] for i in lost[1:]])
             for i, reply in zip(lost[1:], again, strict=True):
                 replies[i] = reply
-        return self._checked(replies, commands, over)
+        return self._checked(replies, commands, turn)
 
     def nodes(self) -> list[Server]:
         """Return the way to each server that holds keys: each primary of a cluster, or this one.
@@ -240,7 +243,7 @@ class Server:
         return [Server(partial(connection, node)) for node in client.get_primaries()]
 
     def _pipelined(self, client: Any, commands: Sequence[Command]) -> list[Any]:
-        over = self._outage.over
+        turn = self._outage.turn
         pipeline = client.pipeline(transaction=False)
         try:
             for command in commands:
@@ -252,20 +255,20 @@ class Server:
                 pipeline.execute_command(*command, **options)
             replies: list[Any] = pipeline.execute(raise_on_error=False)
         except self._failures as error:
-            raise self._judged(error, commands[0], over) from error
+            raise self._judged(error, commands[0], turn) from error
         for reply in replies:
             if isinstance(reply, Exception):
                 # It would keep the request alive, by way of the frames that it went through.
                 reply.__traceback__ = None
         return replies
 
-    def _checked(self, replies: list[Any], commands: Sequence[Command], over: int) -> list[Any]:
+    def _checked(self, replies: list[Any], commands: Sequence[Command], turn: int) -> list[Any]:
         for reply, command in zip(replies, commands, strict=True):
             if isinstance(reply, Exception):
-                raise self._judged(reply, command, over) from reply
-        if self._outage.lasts:
+                raise self._judged(reply, command, turn) from reply
+        if turn % 2:
             for command in commands:
-                self._outage.answered(command, whole=not self.is_cluster)
+                self._outage.answered(command, turn=turn, whole=not self.is_cluster)
         return replies
 
     def _open(self) -> Any:
@@ -275,12 +278,12 @@ class Server:
                 if asked < self._refused_at:
                     # Who waited while another thread tried in vain has waited long enough.
                     raise StoreUnavailable(retry_after=self._retry_after)
-                over = self._outage.over
+                turn = self._outage.turn
                 try:
                     client = self._connect()
                 except _failures_of("redis") as error:
                     self._refused_at = monotonic()
-                    raise self._judged(error, ("connect",), over) from error
+                    raise self._judged(error, ("connect",), turn) from error
                 library = _library_of(client)
                 self._failures = _failures_of(library)
                 self._lost_script = _exceptions_of(library).NoScriptError
@@ -290,7 +293,7 @@ class Server:
                 self._client = client
             return self._client
 
-    def _judged(self, error: Exception, command: Command, over: int) -> Exception:
+    def _judged(self, error: Exception, command: Command, turn: int) -> Exception:
         """Return the exception of ours that a failure of the client's comes to."""
         # Inside a script Redis says the word somewhere in the text, elsewhere it begins with it.
         if "WRONGTYPE" in str(error):
@@ -298,7 +301,7 @@ class Server:
             log.error("The key %r in Redis has another type; delete or rename it.", key)
             return WrongType(key)
         refused = any(cls.__name__ == "ResponseError" for cls in type(error).__mro__)
-        self._outage.failed(error, command, refused=refused, over=over)
+        self._outage.failed(error, command, refused=refused, turn=turn)
         return StoreUnavailable(retry_after=self._retry_after)
 
 

@@ -228,6 +228,34 @@ class TestRecovery:
 
             assert ["ERROR", "WARNING"] * outage == levels()
 
+    def test_late_success(self, fragile, caplog):
+        """A reply from before an outage, which its thread tells of late, ends nothing."""
+        caplog.set_level(logging.WARNING, "flask_redis_session")
+        arrived, told = threading.Event(), threading.Event()
+
+        class Slow(redis.Redis):
+            def execute_command(self, *args, **options):
+                reply = super().execute_command(*args, **options)
+                if threading.current_thread().name == "slow":
+                    arrived.set()
+                    told.wait(10)
+                return reply
+
+        with Slow(host=HOST, port=fragile.port, retry=Retry(NoBackoff(), 0)) as client:
+            site = Site(fragile, redis=client)
+            browser = site.browser()
+            browser.set(a=1)
+            slow = threading.Thread(target=browser.twin().read, name="slow")
+            slow.start()
+            assert arrived.wait(10)
+            fragile.kill()
+            browser.visit(lambda: session["a"], status=503)
+            told.set()
+            slow.join()
+            browser.visit(lambda: session["a"], status=503)
+
+        assert ["ERROR"] == [record.levelname for record in caplog.records]
+
     def test_log_names_no_secret(self, browser, fragile, caplog):
         """What is logged of an outage holds nothing of the session."""
         fragile.pause()
