@@ -12,6 +12,7 @@ from redis.connection import ConnectionPool
 from flask_redis_session.connect import connect
 from gauges import connections
 from servers import SentinelSet, wait_until
+from webapp import _VALUES, _VIEW, Site, session
 
 
 def test_a_fork_hides_the_connections_before_it_from_all_threads(valkey):
@@ -76,3 +77,30 @@ def _commands_at_once(server, url, count):
             thread.join()
 
     assert [b"value"] * count == replies
+
+
+def test_more_requests_than_max_connections(valkey):
+    """What is over a limit in the URL gets 503 at once, and all is well afterwards."""
+    site = Site(valkey, SESSION_REDIS_URL=f"{valkey.url}?max_connections=2&socket_timeout=30")
+    browsers = site.browsers(23, 3)
+    statuses = []
+
+    def ask(browser):
+        environ = {_VIEW: lambda: session["user_id"], _VALUES: []}
+        statuses.append(browser.client.open("/", environ_overrides=environ).status_code)
+
+    threads = [threading.Thread(target=ask, args=(browser,)) for browser in browsers]
+    valkey.pause()
+    try:
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: statuses, "one is refused")
+        browsers[0].visit()
+    finally:
+        valkey.resume()
+        for thread in threads:
+            thread.join()
+
+    assert [503, 200, 200] == statuses
+    assert [23] * 3 == [browser.read()["user_id"] for browser in browsers]
+    site.close()
