@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flask_redis_session.lean import FRESH
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -45,6 +47,8 @@ class Journal:
         #: What may not be, in words.
         self.wrong: list[str] = []
         self.outages: list[Outage] = []
+        #: When all connections to Redis were closed.
+        self.cuts: list[float] = []
         #: How many acknowledged writes were looked for afterwards, and were there.
         self.found = 0
         #: How often the cookie of an ended session was tried, and opened nothing.
@@ -88,11 +92,16 @@ class Journal:
         elif kind in UNTOUCHED:
             self.accuse(f"{kind}: 503")
         elif not self._may_fail(got):
-            self.accuse(f"{kind}: 503 while Redis was there, {self._since(got.began)}")
+            took = got.ended - got.began
+            self.accuse(f"{kind}: 503 after {took:.3f} s, asked {self._since(got.began)}")
         return False
 
     def _may_fail(self, got: Got) -> bool:
-        return any(each.began <= got.ended and got.began <= each.ended for each in self.outages)
+        if any(each.began <= got.ended and got.began <= each.ended for each in self.outages):
+            return True
+        # A lost connection is made anew once: a request may meet one of an outage, and a cut.
+        lately = any(0 <= got.began - each.ended <= 2 * FRESH for each in self.outages)
+        return lately and any(got.began <= at <= got.ended for at in self.cuts)
 
     def _since(self, moment: float) -> str:
         ended = [moment - each.ended for each in self.outages if each.ended <= moment]

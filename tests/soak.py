@@ -162,6 +162,7 @@ class Soak:
 
     def cut(self) -> None:
         """Close all connections to Redis."""
+        self.journal.cuts.append(time.monotonic())
         self._server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
     def reload(self) -> None:
@@ -220,27 +221,20 @@ class Soak:
         return [*people, *(f"passer{n}" for n in range(SHARED)), MASTER]
 
     def _check_indexes(self, line: Line) -> None:
-        """Hold each user's index against the sessions that say that they are that user's."""
-        for user in self._users():
-            # It removes those that have expired.
-            line.get(f"/admin/{user}")
+        """Hold each person's index against the sessions that say that they are that person's."""
         with Link(self._server) as link:
             link.ask("CLIENT", "SETNAME", gauges.OURS)
-            names = [key for key in gauges.lives(self._server) if ":user:" not in key]
-            bound = {
-                name.removeprefix("session:"): user.decode()
-                for name in names
-                if (user := link.ask("HGET", name, "@user")) is not None
-            }
-            for user in self._users():
-                members = link.ask("ZRANGE", f"session:user:{user}", 0, -1)
-                self._compare(user, {sid.decode() for sid in members}, bound)
-
-    def _compare(self, user: str, members: set[str], bound: dict[str, str]) -> None:
-        mine = {sid for sid, each in bound.items() if each == user}
-        # Those of passers-by expire while one looks.
-        if members != mine and user in [person.user for person in self.people]:
-            self.journal.accuse(f"{user}: the index has {members}, the sessions are {mine}")
+            for person in self.people:
+                # It removes what has died.
+                line.get(f"/admin/{person.user}")
+                members = link.ask("ZRANGE", f"session:user:{person.user}", 0, -1)
+                listed = {sid.decode() for sid in members}
+                for tab in person.tabs:
+                    if tab.cookie is not None and tab.sid not in listed:
+                        self.journal.accuse(f"{tab.owner}: {tab.sid} is in no index")
+                for sid in listed:
+                    if not link.ask("EXISTS", f"session:{sid}"):
+                        self.journal.accuse(f"{person.user}: {sid} is in the index, and dead")
 
     def _clients(self) -> int:
         with Link(self._server) as link:
