@@ -14,7 +14,7 @@ from servers import HOST
 
 #: A connection that was not used for so long is not used again, in seconds: the server may be
 #: about to close it.
-IDLE = 10.0
+IDLE = 1.0
 
 
 class Cut(Exception):

@@ -478,9 +478,10 @@ class Person(Walker):
         fresh = [each for each in given if each.partition(".")[0] == tab.sid]
         for stray in given - set(fresh):
             # A request that found no session any more began one.
-            self.journal.staying.append(time.monotonic())
             if self.asked("sign out", lambda c=stray: self.line.post("/sign-out", c)) is not None:
                 self.dead.append((stray, "sign out"))
+            else:
+                self.journal.staying.append(time.monotonic())
         if revoked is None:
             # Whichever secret is the last one: that is looked at before anything else is done.
             self.journal.staying.append(time.monotonic())
