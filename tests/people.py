@@ -123,6 +123,9 @@ class Walker(threading.Thread):
 class Passer(Walker):
     """Visitors who come over a connection of their own, and whose sessions nobody uses again."""
 
+    #: The cookie of the last one who got one.
+    cookie: str | None = None
+
     def step(self) -> None:
         line = Line(self._port)
         try:
@@ -161,12 +164,17 @@ class Passer(Walker):
         got = self.asked("sign in", lambda: line.post("/sign-in", owner=owner, user=user))
         self._see({"owner": owner, "user_id": user}, got, line)
 
+    def pass_by(self, line: Line) -> None:
+        """Ask for what leaves the last one's session alone."""
+        self.fetched("untouched", line, "/pid", self.cookie)
+
     def _see(self, expected: dict[str, Any], begun: Got | None, line: Line) -> None:
         if begun is None:
             return
         if not begun.cookie:
             self.journal.accuse(f"a new session got the cookie {begun.cookie!r}")
             return
+        self.cookie = begun.cookie
         got = self.fetched("read", line, "/read", begun.cookie)
         if got is None or (not got.json and got.ended - begun.began > PASSING):
             # Refused, or expired: the machine was busy.
@@ -463,7 +471,10 @@ class Person(Walker):
     def race(self, tab: Tab) -> None:
         """Be revoked while one writes and gets a fresh secret: the session stays dead."""
         cookie, others = tab.cookie, self._lines[1:]
-        paths = ["/regenerate", *(f"/add/{self._next_key()}" for _ in range(2 * LINES))]
+        keys = [self._next_key() for _ in range(2 * LINES)]
+        hows = ["set", "add"] * LINES
+        paths = [f"/{how}/{key}" for how, key in zip(hows, keys, strict=True)]
+        paths.insert(self.random.randrange(len(paths)), "/regenerate")
 
         def send(line: Line, paths: list[str]) -> list[Got]:
             answers = [self.asked("race", lambda p=path: line.post(p, cookie)) for path in paths]
@@ -486,7 +497,7 @@ class Person(Walker):
             # Whichever secret is the last one: that is looked at before anything else is done.
             self.journal.staying.append(time.monotonic())
             tab.cookie = (fresh or [tab.cookie])[0]
-            tab.unsure |= {path[5:]: path[5:] for path in paths[1:]}
+            tab.unsure |= {key: key for key in keys}
         else:
             self.dead.extend((each, "race") for each in fresh)
         self._end("race", self.tabs, revoked)

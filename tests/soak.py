@@ -66,6 +66,7 @@ class Soak:
         self.seconds = seconds
         self.journal = Journal()
         self.people: list[Person] = []
+        self.passers: list[Passer] = []
         #: How often each trouble came.
         self.troubles: Counter[str] = Counter()
         #: What the gauges show when all is quiet.
@@ -121,8 +122,8 @@ class Soak:
     def _go_on(self) -> None:
         port = self._site.port
         self.people = [Person(f"person{n}", port, self.journal, n) for n in range(PEOPLE)]
-        walkers: list[Walker] = [*self.people]
-        walkers += [Passer(port, self.journal, -1 - n) for n in range(PASSERS)]
+        self.passers = [Passer(port, self.journal, -1 - n) for n in range(PASSERS)]
+        walkers: list[Walker] = [*self.people, *self.passers]
         end = time.monotonic() + self.seconds
         for walker in walkers:
             walker.start()
@@ -189,7 +190,12 @@ class Soak:
     def _be_away(self) -> None:
         before = self.journal.refused
         time.sleep(OUTAGE)
-        wait_until(lambda: self.journal.refused > before, "somebody notices the outage")
+        # A machine that is busy takes its time to start a worker, and meanwhile nobody is served.
+        wait_until(lambda: self.journal.refused > before, "somebody notices the outage", 60)
+        line = Line(self._site.port)
+        for passer in self.passers:
+            passer.pass_by(line)
+        line.close()
         self._server.start()
 
     # ----------------------------------------------------------------------- at the end
