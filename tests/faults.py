@@ -491,7 +491,8 @@ class Gunicorn:
         self._last_log: str | None = None
 
     def __enter__(self) -> Self:
-        environment = os.environ | {"SHOP": json.dumps(self._config)}
+        # With an arena per thread, glibc keeps more and more of what was freed, for a long time.
+        environment = os.environ | {"SHOP": json.dumps(self._config), "MALLOC_ARENA_MAX": "1"}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command, env=environment, stdout=log, stderr=log, start_new_session=True
