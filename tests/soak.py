@@ -255,7 +255,7 @@ class Soak:
 
     def resident(self, first: float, last: float) -> float:
         """Return the median memory of the largest worker in a part of the run, in MB."""
-        return median(each.resident for each in self.gauges.window(first, last))
+        return median(each.resident for each in self.gauges.part(first, last))
 
     @property
     def outages_logged(self) -> dict[str, Counter[str]]:
