@@ -23,7 +23,7 @@ help:
 	@echo "make demo         serve the demo on http://127.0.0.1:5000"
 	@echo "make test         run the tests, on servers they start themselves"
 	@echo "make test-cluster run them on a cluster of three primaries"
-	@echo "make soak         run the tests that take minutes, one after another"
+	@echo "make soak         run the tests that take minutes, one after another: half an hour"
 	@echo "make fuzz         fuzz what reads bytes from outside, for FUZZ_SECONDS"
 	@echo "make matrix       run the tests with every pair of a server, a client and its options"
 	@echo "make check        check format, style and types"
