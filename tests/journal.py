@@ -96,8 +96,17 @@ class Journal:
             self.accuse(f"{kind}: 503 after {took:.3f} s, asked {self._since(got.began)}")
         return False
 
+    def is_calm(self, got: Got) -> bool:
+        """Tell whether no connection to Redis was lost while a request was under way."""
+        return not self._meets_outage(got) and not any(
+            got.began - 2 * FRESH <= at <= got.ended for at in self.cuts
+        )
+
+    def _meets_outage(self, got: Got) -> bool:
+        return any(each.began <= got.ended and got.began <= each.ended for each in self.outages)
+
     def _may_fail(self, got: Got) -> bool:
-        if any(each.began <= got.ended and got.began <= each.ended for each in self.outages):
+        if self._meets_outage(got):
             return True
         # A lost connection is made anew once: a request may meet one of an outage, and a cut.
         lately = any(0 <= got.began - each.ended <= 2 * FRESH for each in self.outages)

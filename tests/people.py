@@ -456,7 +456,9 @@ class Person(Walker):
 
     def _end(self, how: str, tabs: list[Tab], got: Got | None, *, least: int = 0) -> None:
         """Note that these sessions are ended; where there is no answer, that they may be."""
-        if got is not None and least and least > got.json["ended"]:
+        # What is sent again because the reply was lost finds the sessions dead, and counts none.
+        counts = got is not None and least and self.journal.is_calm(got)
+        if got is not None and counts and least > got.json["ended"]:
             self.journal.accuse(f"{self.user}: {how} ended {got.json} of {least}")
         for tab in tabs:
             if tab.cookie is None:
