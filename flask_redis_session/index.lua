@@ -11,14 +11,13 @@ local time = redis.call('TIME')
 local now = string.format('%.3f', tonumber(time[1]) + tonumber(time[2]) / 1000000)
 
 local function outlive()
-  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
-    redis.call('PEXPIRE', KEYS[1], ARGV[3])
-  end
+  redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3])))
 end
 
 if ARGV[2] == 'touch' then
-  -- In this order: without memory Redis refuses a script at its first command that takes some, but
-  -- no more once it has written. What follows in the same pipeline, such as a sign-out, must go on.
+  -- In this order, and in any case: without memory Redis refuses a script at its first command that
+  -- takes some, but no more once it has written. What comes in the same pipeline, such as the
+  -- deletion of a key, must not be told as a failure.
   outlive()
   redis.call('ZADD', KEYS[1], 'XX', 'GT', now, ARGV[1])
 else

@@ -162,9 +162,20 @@ class RedisSession(TrackedMapping, SessionMixin):
             return len(ended)
         if current is not None and current not in ended and self._is_bound(user):
             # The index may have been evicted, or a reply was lost.
-            ended += self._source.end(user, current)
+            found = self._source.end(user, current)
+            if not found and self._is_there():
+                # Another request made it somebody else's, or nobody's: the cookie is theirs.
+                return len(ended)
+            ended += found
         self._end()
         return len(ended)
+
+    def _is_there(self) -> bool:
+        """Tell whether the session still exists, whoever's it may be by now."""
+        if self._token is None:
+            return False
+        record, _ = self._source.load(self._token, self._source.user_keys[0], Usage(None, set()))
+        return record.standing != "gone"
 
     def _is_bound(self, user: str) -> bool:
         """Tell whether the stored session is a user's; a sign-in of this request is not stored."""

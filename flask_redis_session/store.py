@@ -203,7 +203,7 @@ class Store:
             # For the same reason the index lives longer before the session does.
             touch = self.index.touch(user, token.sid, lifetime.idle)
             committed = self._committed(self._server.in_order([touch, script])[1])
-        elif known is not None and user is not None and self._crosses(known):
+        elif binding is None and known is not None and user is not None and self._crosses(known):
             touched = True
             touch = self.index.touch(user, token.sid, known.idle or lifetime.idle)
             committed = self._committed(self._server.in_order([script, touch])[0])

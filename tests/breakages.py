@@ -170,8 +170,8 @@ NOTICED = [
         Rewrite(
             "index",
             "_INDEX",
-            "redis.call('PEXPIRE', KEYS[1], ARGV[3])",
-            "redis.call('PEXPIRE', KEYS[1], 1000)",
+            "math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3]))",
+            "1000",
         ),
     ),
     Breakage(

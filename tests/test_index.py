@@ -130,9 +130,9 @@ class TestAdd:
         for sid in (first, second):
             run(redis, index.add("23", sid, 100))
 
-        now = repr(redis.zscore("s:user:23", second)).encode()
+        now = repr(redis.zscore("session:user:23", second)).encode()
         run(redis, index.remove("23", first, now))
-        assert [second.encode()] == redis.zrange("s:user:23", 0, -1)
+        assert [second.encode()] == redis.zrange("session:user:23", 0, -1)
         run(redis, index.remove("23", second, now))
         assert [] == redis.keys()
 
@@ -140,11 +140,11 @@ class TestAdd:
         """A session that was put there again after it had left stays."""
         sid = new_sid()
         run(redis, index.add("23", sid, 100))
-        left = redis.zscore("s:user:23", sid) - 0.001
+        left = redis.zscore("session:user:23", sid) - 0.001
 
         run(redis, index.remove("23", sid, repr(left).encode()))
 
-        assert [sid.encode()] == redis.zrange("s:user:23", 0, -1)
+        assert [sid.encode()] == redis.zrange("session:user:23", 0, -1)
 
 
 class TestUsers:

@@ -426,8 +426,10 @@ class TestOutOfMemory:
     def full(self, fragile):
         """Let the server have no memory left."""
         fragile.ask("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", 1)
-        yield
-        fragile.ask("CONFIG", "SET", "maxmemory", 0)
+        try:
+            yield
+        finally:
+            fragile.ask("CONFIG", "SET", "maxmemory", 0)
 
     def test_delete_a_key(self, site, fragile):
         """A key goes, together with the touch of the index, and the answer says so."""
