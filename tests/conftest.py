@@ -19,7 +19,7 @@ import servers as servers_module
 from servers import CLUSTERS, PROGRAMS, Certificates, Cluster, Missing, Server, Servers
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 DEFAULT_SERVERS = "valkey9,redis7"
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "") not in {"", "0"}
@@ -163,6 +163,34 @@ def server(request: pytest.FixtureRequest, servers: Servers) -> Server | Cluster
 def valkey(request: pytest.FixtureRequest, servers: Servers) -> Server | Cluster:
     """An empty server for a test to which it makes no difference: Valkey 9 by default."""
     return servers.get(_chosen(request.config)[0])
+
+
+@pytest.fixture(scope="session")
+def _fragile() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def fragile(_fragile: Server) -> Server:
+    """An empty server that a test may stop and pause."""
+    _fragile.revive()
+    _fragile.flush()
+    return _fragile
+
+
+@pytest.fixture(params=clients.LIBRARIES)
+def hasty_client(request: pytest.FixtureRequest, fragile: Server) -> Iterator[Any]:
+    """A client of either library that does not wait for long."""
+    options = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
+    with clients.application_client(fragile, library=request.param, **options) as client:
+        yield client
+
+
+@pytest.fixture(params=[Server.kill, Server.pause], ids=["killed", "hanging"])
+def fail(request: pytest.FixtureRequest, fragile: Server) -> Callable[[], None]:
+    """What lets the server fail, in each of several ways."""
+    return lambda: request.param(fragile)
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,10 @@ import flask
 import pytest
 from werkzeug.exceptions import HTTPException
 
-from clients import LIBRARIES, application_client
 from flask_redis_session import StoreUnavailable
 from servers import HOST, Server
 from webapp import Site, each, session
 
-FAILURES = {"killed": Server.kill, "hanging": Server.pause}
 VIEWS = {
     "read": lambda: session["a"],
     "missing": lambda: session.get("x"),
@@ -28,32 +26,10 @@ VIEWS = {
 }
 
 
-@pytest.fixture(scope="module")
-def _fragile():
-    with Server() as server:
-        yield server
-
-
 @pytest.fixture
-def fragile(_fragile):
-    """A server that a test may stop and pause."""
-    _fragile.revive()
-    _fragile.flush()
-    return _fragile
-
-
-@pytest.fixture(params=LIBRARIES)
-def client(request, fragile):
-    """A client of either library that does not wait for long."""
-    options = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
-    with application_client(fragile, library=request.param, **options) as client:
-        yield client
-
-
-@pytest.fixture
-def site(fragile, client):
-    """A site on that server."""
-    return Site(fragile, redis=client)
+def site(fragile, hasty_client):
+    """A site on a server that a test may stop and pause."""
+    return Site(fragile, redis=hasty_client)
 
 
 @pytest.fixture
@@ -62,12 +38,6 @@ def browser(site):
     browser = site.browser()
     browser.sign_in(23, a=1)
     return browser
-
-
-@pytest.fixture(params=FAILURES.values(), ids=FAILURES)
-def fail(request, fragile):
-    """What lets the server fail, in each of several ways."""
-    return lambda: request.param(fragile)
 
 
 class TestServed:

@@ -19,35 +19,11 @@ from flask_redis_session.signals import session_created, session_ended
 from servers import HOST, Server, wait_until
 from webapp import Site, each, session
 
-FAILURES = {"killed": Server.kill, "hanging": Server.pause}
-
-
-@pytest.fixture(scope="module")
-def _fragile():
-    with Server() as server:
-        yield server
-
 
 @pytest.fixture
-def fragile(_fragile):
-    """A server that a test may stop and pause."""
-    _fragile.revive()
-    _fragile.flush()
-    return _fragile
-
-
-@pytest.fixture(params=LIBRARIES)
-def client(request, fragile):
-    """A client of either library that does not wait for long."""
-    options = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
-    with application_client(fragile, library=request.param, **options) as client:
-        yield client
-
-
-@pytest.fixture
-def site(fragile, client):
-    """A site on that server."""
-    return Site(fragile, redis=client)
+def site(fragile, hasty_client):
+    """A site on a server that a test may stop and pause."""
+    return Site(fragile, redis=hasty_client)
 
 
 @pytest.fixture
@@ -56,12 +32,6 @@ def browser(site):
     browser = site.browser()
     browser.sign_in(23, a=1)
     return browser
-
-
-@pytest.fixture(params=FAILURES.values(), ids=FAILURES)
-def fail(request, fragile):
-    """What lets the server fail, in each of several ways."""
-    return lambda: request.param(fragile)
 
 
 def store(server, names):
@@ -183,9 +153,9 @@ class TestReplicas:
         assert (3, 0) == (caught.value.ended, caught.value.replicas)
         assert set() == site.names()
 
-    def test_nothing_to_confirm(self, fragile, client):
+    def test_nothing_to_confirm(self, fragile, hasty_client):
         """Where no session was ended, nothing is waited for."""
-        site = Site(fragile, redis=client, SESSION_REVOKE_WAIT=(1, 50))
+        site = Site(fragile, redis=hasty_client, SESSION_REVOKE_WAIT=(1, 50))
 
         with site.app.app_context():
             assert 0 == site.interface.revoke_sessions(23)
@@ -339,9 +309,9 @@ class TestRecovery:
 
         assert {"a": 1} == browser.read()
 
-    def test_after_the_save(self, fragile, client):
+    def test_after_the_save(self, fragile, hasty_client):
         """What fails after a session was stored does not keep its cookie from the browser."""
-        site = Site(fragile, redis=client, SESSION_MAX_PER_USER=1)
+        site = Site(fragile, redis=hasty_client, SESSION_MAX_PER_USER=1)
         site.browsers(23, 2)
         browser = site.browser()
 

@@ -6,14 +6,11 @@ from time import time as real_time
 
 import pytest
 
-from clients import shared_client
 from flask_redis_session.record import Binding, Changes
-from flask_redis_session.server import Server
-from flask_redis_session.store import Lifetime, Store
+from flask_redis_session.store import Lifetime
 from flask_redis_session.token import digest, new_token
+from hashes import DAY, make_store, ours, stored, users
 from webapp import client_of, load_scripts
-
-DAY = Lifetime(86400)
 
 
 @pytest.fixture
@@ -31,30 +28,7 @@ def store(server):
 @pytest.fixture
 def token(store):
     """The cookie of a stored session with one key."""
-    token = new_token(permanent=False)
-    store.create(token, Changes({b"a": b"1"}), DAY, Binding(None))
-    return token
-
-
-def make_store(server, *, absolute=None, touch_interval=60):
-    """Make a store with these settings."""
-    way = Server(lambda: shared_client(server))
-    return Store(way, "s:", absolute=absolute, touch_interval=touch_interval)
-
-
-def users(redis, token):
-    """Return the fields of the user's."""
-    held = redis.hgetall(f"s:{token.sid}")
-    return {name: value for name, value in held.items() if name[:1] != b"@" or name[:2] == b"@@"}
-
-
-def ours(redis, token):
-    """Return our own fields."""
-    return {
-        name: value
-        for name, value in redis.hgetall(f"s:{token.sid}").items()
-        if name[:1] == b"@" and name[:2] != b"@@"
-    }
+    return stored(store)
 
 
 class TestCreate:
