@@ -24,6 +24,8 @@ local CHUNK = 1000 -- unpack() of some thousand values overflows Lua's stack
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local stamp = string.format('%.3f', now)
+-- Exact enough to tell what came first, of this and a change of the index.
+local exact = string.format('%.6f', now)
 
 local function number(text)
   if text and #text <= 32 and string.find(text, '^%d+%.?%d*$') and string.byte(text, -1) ~= 46 then
@@ -44,7 +46,7 @@ end
 local born, seen, idle, user = number(held[1]), held[2], number(held[3]), held[4]
 
 if fresh ~= '' and held[6] == '0' and born then
-  return {'saved', stamp, held[1], seen, held[3], user}
+  return {'saved', exact, held[1], seen, held[3], user}
 elseif proof == '' then
   if held[1] then
     return {'unknown'}
@@ -102,7 +104,7 @@ for i = 8 + deletions, #ARGV, 2 do
   set(ARGV[i], ARGV[i + 1])
 end
 
-local before = {stamp, held[1] or stamp, seen, lifetime, user}
+local before = {exact, held[1] or stamp, seen, lifetime, user}
 if wipe and not sets_users then
   redis.call('UNLINK', key)
   return {'ended', unpack(before)}

@@ -8,7 +8,7 @@
 -- Replies the number of members. (PEXPIREAT … GT, which would do, is Redis 7's.)
 
 local time = redis.call('TIME')
-local now = string.format('%.3f', tonumber(time[1]) + tonumber(time[2]) / 1000000)
+local now = string.format('%.6f', tonumber(time[1]) + tonumber(time[2]) / 1000000)
 
 local function outlive()
   redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3])))

@@ -133,6 +133,7 @@ def test_client_of_ones_own(valkey):
     client.close()
 
 
+@pytest.mark.one_server("about the clients of one server")
 def test_chosen(valkey, pytestconfig):
     """Sites have the client and the server that the command line chooses, where none is named."""
     chosen = pytestconfig.option

@@ -74,6 +74,7 @@ def test_every_token_is_read(sid, secret):
         assert token == parse_cookie(token.cookie())
 
 
+@pytest.mark.one_server("counts one server's commands")
 @effort(150)
 @given(headers, views)
 def test_any_header(site, header, view):

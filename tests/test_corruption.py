@@ -318,6 +318,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.one_server("goes through one server in one step")
 @pytest.mark.parametrize("kind", OTHERS)
 def test_type(patient, kind, caplog):
     """A key of another type in the place of one session hides no other, and is found."""

@@ -18,6 +18,7 @@ def _kept(tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz, "KEPT", tmp_path)
 
 
+@pytest.mark.one_server("the targets have a server of their own kind")
 @pytest.mark.timeout(300)
 def test_targets(valkey, capsys):
     """No target fails for some hundred inputs, and each takes some branches."""

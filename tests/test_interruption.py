@@ -11,6 +11,8 @@ import pytest
 
 from flask_redis_session.connect import connect
 
+pytestmark = pytest.mark.one_server("connections to one server")
+
 PACKAGES = ("/redis/", "/flask_redis_session/", "/hiredis/")
 
 

@@ -14,6 +14,8 @@ from gauges import connections
 from servers import SentinelSet, wait_until
 from webapp import _VALUES, _VIEW, Site, session
 
+pytestmark = pytest.mark.one_server("connections to one server")
+
 
 def test_a_fork_hides_the_connections_before_it_from_all_threads(valkey):
     """A thread that finds the pool taken over by the child gets none of the parent's connections.

@@ -12,6 +12,8 @@ from faults import figure, took
 from random_run import RandomRun, seed_of_run, told
 from verdict import violations
 
+pytestmark = pytest.mark.one_server("one process judges by one server's clock")
+
 SHORT = int(os.environ.get("RANDOM_OPERATIONS", "5000"))
 LONG = int(os.environ.get("RANDOM_OPERATIONS", "100000"))
 #: How often a crowd of a thousand operations may overlook something.

@@ -151,6 +151,7 @@ class TestFreshWorker:
 
         assert "live" == make_store(server, absolute=8 * 3600).load(token).standing
 
+    @pytest.mark.one_server("takes another way to the server")
     def test_one_question(self, server, store, token):
         """The time is asked for once, and not where nothing depends on it."""
         make_store(server, absolute=8 * 3600).load(token)
