@@ -27,9 +27,9 @@ NEWEST = "8"
 
 #: The tests that go through a client of the application's, and soon end.
 QUICK = (
-    *("admin", "applications", "changes", "cli", "cli_revoke", "clients", "commit", "damage"),
-    *("failure", "index", "permanent", "plan", "recovery", "refused", "replay", "round_trips"),
-    *("save", "server", "store", "user_binding", "user_sessions"),
+    *("admin", "applications", "changes", "commit", "damage", "failure", "index", "permanent"),
+    *("plan", "refused", "replay", "round_trips", "save", "server", "store", "user_binding"),
+    "user_sessions",
 )
 
 _COUNTED = re.compile(r"(\d+) (passed|failed|errors?|skipped)")

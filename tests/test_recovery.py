@@ -395,7 +395,8 @@ class TestOutOfMemory:
     @contextmanager
     def full(self, fragile):
         """Let the server have no memory left."""
-        fragile.ask("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", 1)
+        fragile.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        fragile.ask("CONFIG", "SET", "maxmemory", 1)
         try:
             yield
         finally:
