@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 #: After how many loads a request that wants yet another key gets all of them.
 MOST_FETCHES = 3
 
+#: No point in time is more seconds from the epoch.
+MOST_SECONDS = 1e15
+
 #: What Redis takes for the number of a member of an index.
 MOST_SESSIONS = 2**62
 
@@ -102,6 +105,8 @@ class ApplicationSessions:
         """
         if self._plans is not None and usage.fetches:
             plan = self._plans.of(usage.endpoint)
+            if usage.signs_in:
+                plan.load_whole()
             plan.learn(usage.fields, usage.fetches - 1, usage.everything)
 
     def reflags(self, flags: dict[str, Any]) -> bool:
@@ -233,11 +238,9 @@ class ApplicationSessions:
             return
         # The sign-in stands also where Redis fails now; the next one makes up for it.
         with suppress(StoreUnavailable):
-            infos = self.store.index.sessions(user)
-            # All in one order that is the same for all: of two sign-ins at once, each would else
-            # end the other.
-            infos.sort(key=lambda info: (_last_seen(info), info.sid), reverse=True)
-            surplus = [info.sid for info in infos[most:] if info.sid != keep]
+            # In an order that is the same for all: of two sign-ins at once, each would else end
+            # the other.
+            surplus = [sid for sid in self.store.index.ranked(user)[most:] if sid != keep]
             if surplus:
                 deque(self.revoked(user, only=surplus, reason="replaced"), maxlen=0)
 
@@ -305,8 +308,8 @@ class ApplicationSessions:
                 raise ValueError(f"{name}: {problem}")
             return when.timestamp()
         if isinstance(when, (int, float)) and not isinstance(when, bool):
-            if not abs(when) < float("inf"):
-                raise ValueError(f"{name}: {when!r} is no point in time.")
+            if not abs(when) < MOST_SECONDS:
+                raise ValueError(f"{name}: that number is no point in time, in epoch seconds.")
             return float(when)
         problem = f"expects an aware datetime, a timedelta or epoch seconds, not {when!r}."
         raise TypeError(f"{name}: {problem}")

@@ -125,7 +125,8 @@ class Index:
         :raises StoreUnavailable: where Redis fails.
         """
         pages = self.pages(user, limit=limit, offset=offset)
-        return [info for page in pages for info in page]
+        # One that was seen between two pages may be on both.
+        return [*{info.sid: info for page in pages for info in page}.values()]
 
     def pages(
         self, user: str, *, limit: int | None = None, offset: int = 0
@@ -139,12 +140,36 @@ class Index:
         :param offset: how many of the newest to leave out.
         :raises StoreUnavailable: where Redis fails.
         """
+        for infos, _ in self._steps(user, limit=limit, offset=offset):
+            yield infos
+
+    def ranked(self, user: str) -> list[str]:
+        """Return the sids of a user's live sessions, the one that came last first.
+
+        It came when both its hash and its place in the index were there, so the later of the two
+        says when; whoever is last by that order has seen all the others.
+
+        :param user: the user's id, as text.
+        :raises StoreUnavailable: where Redis fails.
+        """
+        came: dict[str, float] = {}
+        for infos, members in self._steps(user, limit=None, offset=0):
+            scores = dict(members)
+            for info in infos:
+                seen = info.last_seen_at.timestamp() if info.last_seen_at else 0.0
+                came[info.sid] = max(seen, scores[info.sid])
+        return sorted(came, key=lambda sid: (came[sid], sid), reverse=True)
+
+    def _steps(
+        self, user: str, *, limit: int | None, offset: int
+    ) -> Iterator[tuple[list[SessionInfo], list[Member]]]:
+        """Yield live sessions, and the members of the index that they were found by."""
         left = limit
         while left is None or left > 0:
             wanted = LISTED if left is None else min(left, LISTED)
             members = self._newest(user, offset, wanted)
             infos, dead = self._described(user, members)
-            yield infos
+            yield infos, members
             if len(members) < wanted:
                 break
             offset += len(members) - dead
@@ -223,9 +248,6 @@ class Index:
         """
         which = _Which(before, created_before, keep)
         confirmed: list[int] = []
-        if self._wait is not None:
-            # Before WAIT: a script that has to be sent again would come after it.
-            self._server.call(("SCRIPT", "LOAD", _REVOKE.text))
         if only is not None:
             page = self._scores(user, sorted(set(only) - set(keep)))
             ended, dead = self._end(user, page, which, confirmed)
@@ -283,8 +305,11 @@ class Index:
             _REVOKE.on(self._session_key(sid), user.encode(), *limits) for sid, _ in members
         ]
         if self._wait is not None and members:
-            # In the same pipeline: WAIT is about the writes of its own connection.
-            *replies, replicas = self._server.together([*commands, ("WAIT", *self._wait)])
+            # In the same pipeline: WAIT is about the writes of its own connection. And the script
+            # before: one that has to be sent again would come after it.
+            load = ("SCRIPT", "LOAD", _REVOKE.text)
+            waited = self._server.together([load, *commands, ("WAIT", *self._wait)])
+            _, *replies, replicas = waited
             confirmed.append(replicas)
         else:
             replies = self._server.together(commands)

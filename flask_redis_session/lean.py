@@ -83,6 +83,10 @@ class LeanPool(ConnectionPool):
                 connection, since = self._idle.popleft()
             except IndexError:
                 return
+            if _is_closed(connection):
+                # Another failure has been here.
+                self._idle.appendleft((connection, since))
+                return
             connection.disconnect()
             self._idle.append((connection, since))
 

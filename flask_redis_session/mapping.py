@@ -148,7 +148,8 @@ class TrackedMapping(MutableMapping[str, Any]):
 
     def _decode_all(self) -> None:
         """Decode what is not decoded yet, with few calls, as there may be thousands of keys."""
-        values, deleted, mutable = self._values, self._deleted, self._mutable
+        values, deleted = self._values, self._deleted
+        mutable: set[str] = set()
         # As in a dict, what is new comes last.
         ordered: dict[str, Any] = {}
         for name, stored in self._fields.items():
@@ -166,6 +167,7 @@ class TrackedMapping(MutableMapping[str, Any]):
             if type(value) not in FROZEN:
                 mutable.add(key)
         self._values = {**ordered, **values} if values else ordered
+        self._mutable |= mutable
 
     def _read(self, key: Any) -> Any:
         if not isinstance(key, str) or key in self._deleted:

@@ -53,7 +53,7 @@ class Save:
         :raises StoreUnavailable: where Redis fails; the cookie must stay as it is.
         """
         session = self.session
-        if (session._wiped and session._assigned) or self._turns():
+        if session._assigned if session._wiped else self._turns():
             # Whose it is decides whether the secret rotates, and which index must live longer.
             session._is_stored()
         if session._token is None:

@@ -162,10 +162,12 @@ class Server:
             return [self.call(command) for command in commands]
         turn = self._outage.turn
         replies = self._pipelined(client, commands)
-        done = self._until_lost(replies)
-        # From there on once more and in order: none may overtake the one before it.
-        self._checked(replies[:done], commands[:done], turn)
-        return replies[:done] + [self.call(command) for command in commands[done:]]
+        # What was carried out is not sent again: a save that ended its session would find it gone.
+        replies = [
+            self.call(command) if isinstance(reply, self._lost_script) else reply
+            for reply, command in zip(replies, commands, strict=True)
+        ]
+        return self._checked(replies, commands, turn)
 
     def outcomes(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands in order, as :meth:`in_order`; what is refused stands among the replies.
@@ -178,23 +180,25 @@ class Server:
         if self.is_cluster:
             return self._up_to_refusal(commands)
         turn = self._outage.turn
-        replies = [
-            self._judged(reply, command, turn)
-            if isinstance(reply, Exception) and not isinstance(reply, self._lost_script)
-            else reply
-            for reply, command in zip(self._pipelined(client, commands), commands, strict=True)
-        ]
-        done = self._until_lost(replies)
-        if any(isinstance(reply, StoreUnavailable) for reply in replies[:done]):
-            return replies
-        # As in_order does. What is not sent again has been carried out the first time.
-        again = self._up_to_refusal(commands[done:])
-        return replies[:done] + again + replies[done + len(again) :]
+        outcomes: list[Any] = []
+        for reply, command in zip(self._pipelined(client, commands), commands, strict=True):
+            is_lost = isinstance(reply, self._lost_script)
+            if is_lost and any(isinstance(each, StoreUnavailable) for each in outcomes):
+                # It was not carried out, and after a refusal it need not be.
+                outcomes.append(reply)
+            else:
+                outcomes.append(self._outcome(reply, command, turn))
+        return outcomes
 
-    def _until_lost(self, replies: Sequence[Any]) -> int:
-        """Return how many commands there were before one whose script the server had lost."""
-        lost = (at for at, reply in enumerate(replies) if isinstance(reply, self._lost_script))
-        return next(lost, len(replies))
+    def _outcome(self, reply: Any, command: Command, turn: int) -> Any:
+        """Return what a command came to in the end, be it a refusal."""
+        if isinstance(reply, self._lost_script):
+            return self._attempted(command)
+        if isinstance(reply, Exception):
+            return self._judged(reply, command, turn)
+        if turn % 2:
+            self._outage.answered(command, turn=turn, whole=not self.is_cluster)
+        return reply
 
     def _up_to_refusal(self, commands: Sequence[Command]) -> list[Any]:
         replies: list[Any] = []

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from flask.sessions import SessionMixin
 
-from .errors import StoreUnavailable, UnstorableValue
+from .errors import RevocationIncomplete, StoreUnavailable, UnstorableValue
 from .mapping import TrackedMapping
 from .record import TOMBSTONE, Binding, Record, SessionInfo, expiry, moment
 from .source import Source, Usage, When
@@ -163,7 +163,11 @@ class RedisSession(TrackedMapping, SessionMixin):
         if current is not None and current not in ended and self._is_bound(user):
             # The index may have been evicted, or a reply was lost.
             found = self._source.end(user, current)
-            if not found and self._is_there():
+            try:
+                is_there = not found and self._is_there()
+            except StoreUnavailable as failure:
+                raise RevocationIncomplete(len(ended)) from failure
+            if is_there:
                 # Another request made it somebody else's, or nobody's: the cookie is theirs.
                 return len(ended)
             ended += found
@@ -174,8 +178,8 @@ class RedisSession(TrackedMapping, SessionMixin):
         """Tell whether the session still exists, whoever's it may be by now."""
         if self._token is None:
             return False
-        record, _ = self._source.load(self._token, self._source.user_keys[0], Usage(None, set()))
-        return record.standing != "gone"
+        key, usage = self._source.user_keys[0], Usage(None, set())
+        return self._source.load(self._token, key, usage)[0].standing != "gone"
 
     def _is_bound(self, user: str) -> bool:
         """Tell whether the stored session is a user's; a sign-in of this request is not stored."""
@@ -189,6 +193,8 @@ class RedisSession(TrackedMapping, SessionMixin):
                 self._is_stored()
             else:
                 self._fetch(None)
+            if self._usage is not None:
+                self._usage.signs_in = True
         super().__setitem__(key, value)
 
     def clear(self) -> None:

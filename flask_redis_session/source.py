@@ -55,9 +55,11 @@ class Usage:
     :param fields: the fields that were read.
     :param fetches: how often something was loaded.
     :param everything: what the first load brought, where that was everything.
+    :param signs_in: whether it assigned the user's id.
     """
 
     endpoint: str | None
     fields: set[bytes]
     fetches: int = 0
     everything: Mapping[bytes, bytes] | None = None
+    signs_in: bool = False

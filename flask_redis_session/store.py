@@ -199,7 +199,7 @@ class Store:
             # is harmless, whereas a live session outside the index could not be ended.
             add = self.index.add(binding.user, token.sid, lifetime.idle)
             committed = self._indexed(token.sid, script, [add, script])
-        elif user is not None and lifetime.fixed:
+        elif binding is None and user is not None and lifetime.fixed:
             # For the same reason the index lives longer before the session does.
             touch = self.index.touch(user, token.sid, lifetime.idle)
             committed = self._committed(self._server.in_order([touch, script])[1])

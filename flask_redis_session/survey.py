@@ -209,9 +209,6 @@ class Survey:
         confirmed: list[int] = []
         wait = self._sessions.settings.revoke_wait
         try:
-            if wait is not None:
-                # Before WAIT: a script that has to be sent again would come after it.
-                self._server.call(("SCRIPT", "LOAD", _REVOKE.text))
             for page in self.pages():
                 count, spared = self._end(page.sids, selection, confirmed)
                 if spared:
@@ -255,8 +252,10 @@ class Survey:
         ]
         wait = self._sessions.settings.revoke_wait
         if wait is not None and commands:
-            # In the same pipeline: WAIT is about the writes of its own connection.
-            *replies, replicas = self._server.together([*commands, ("WAIT", *wait)])
+            # In the same pipeline: WAIT is about the writes of its own connection. And the script
+            # before: one that has to be sent again would come after it.
+            load = ("SCRIPT", "LOAD", _REVOKE.text)
+            _, *replies, replicas = self._server.together([load, *commands, ("WAIT", *wait)])
             confirmed.append(replicas)
         else:
             replies = self._server.together(commands)

@@ -440,3 +440,30 @@ class TestOutOfMemory:
         full.__exit__(None, None, None)
 
         assert {"cart": [1], "user_id": 23} == victim.read()
+
+
+class TestWait:
+    """SESSION_REVOKE_WAIT where the server has lost its scripts."""
+
+    def test_lost_script(self, fragile):
+        """What no replica confirmed is not taken for confirmed because of an earlier WAIT."""
+        with Server(None, "--replicaof", HOST, str(fragile.port)) as replica:
+            wait_until(lambda: b"state=online" in fragile.ask("INFO", "replication"), "it follows")
+            site = Site(fragile, SESSION_REVOKE_WAIT=(1, 300))
+            (browser,) = site.browsers(23, 1)
+            server = site.app.extensions["flask_redis_session"][1].server
+            pipelined = server._pipelined
+
+            def flushed(client, commands):
+                if any(command[0] == "WAIT" for command in commands):
+                    fragile.ask("SCRIPT", "FLUSH")
+                return pipelined(client, commands)
+
+            server._pipelined = flushed
+            # All that was written before is there.
+            site.client.execute_command("WAIT", 1, 10_000)
+            replica.pause()
+            with pytest.raises(RevocationUnconfirmed):
+                site.interface.revoke_sessions(23)
+
+        assert {} == browser.read()

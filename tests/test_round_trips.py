@@ -315,3 +315,43 @@ class TestEnd:
         assert 2500 == ended
         assert set() == site.names()
         assert cost.round_trips <= 2 + 3
+
+
+class TestSignInOfLargeSessions:
+    """An endpoint that reads a key and then signs in, once it is known."""
+
+    @pytest.mark.one_server("a cluster takes a round trip more per node")
+    @pytest.mark.parametrize("user", [None, 42])
+    def test_warm(self, server, user):
+        """It takes at most three round trips, be it from nobody or from somebody else."""
+        site = Site(server)
+
+        def view():
+            session.get("key1")
+            session["user_id"] = 23
+
+        trips = []
+        for _ in range(3):
+            browser = site.browser()
+            browser.set(**{f"key{number}": "x" * 1000 for number in range(20)})
+            if user is not None:
+                browser.sign_in(user)
+            with server.cost() as cost:
+                browser.visit(view, path="/sign-in")
+            trips.append(cost.round_trips)
+
+        assert trips[-1] <= 3
+
+    @pytest.mark.one_server("a cluster takes a round trip more per node")
+    def test_sign_out_of_a_permanent_session(self, server):
+        """It loads nothing, and takes two: the session, and its place in the index."""
+        site = Site(server)
+        site.browsers(23, 1)[0].visit(lambda: session.clear())
+        browser = site.browser()
+        browser.visit(lambda: session.update(user_id=23) or setattr(session, "permanent", True))
+
+        with server.cost() as cost:
+            browser.visit(lambda: session.clear())
+
+        assert "hgetall" not in cost.names
+        assert 2 == cost.round_trips

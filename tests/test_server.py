@@ -185,3 +185,17 @@ def _waiting(server, threads):
     frames = sys._current_frames()
     names = [frames[thread.ident].f_code.co_name for thread in threads if thread.ident in frames]
     return names.count("_open") == len(threads) - 1
+
+
+def test_save_that_ended_its_session(server):
+    """A save is not sent again where only the script of the index had been lost."""
+    site = Site(server)
+    browser = site.browser()
+    browser.sign_in(23, permanent=True)
+    site.redis.script_flush()
+    browser.twin().visit(lambda: session.update(b=1))
+
+    answer = browser.visit(lambda: (session.get("b"), session.clear()))
+
+    assert "" == answer.cookie.value
+    assert set() == site.names()
