@@ -297,8 +297,8 @@ def tables(found: dict[str, Any]) -> list[Table]:
         ["command", "per second", "processor µs"],
         notes=[
             (
-                f"Over {SENDERS} connections, by redis-benchmark on the same machine, with a replica "
-                "and an append-only file."
+                f"Over {SENDERS} connections, by redis-benchmark on the same machine, with a "
+                "replica and an append-only file."
             )
         ],
     )
