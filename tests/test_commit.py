@@ -156,7 +156,7 @@ class TestLifetime:
 
     def test_absolute_is_over(self, server, redis, token):
         """A commit after the absolute lifetime ends the session and writes nothing."""
-        redis.hincrbyfloat(f"s:{token.sid}", "@born", -100)
+        redis.hincrbyfloat(f"s:{token.sid}", "@born", -101)
 
         committed = make_store(server, absolute=100).commit(token, Changes({b"b": b"2"}), DAY)
 
