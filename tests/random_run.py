@@ -19,11 +19,11 @@ from typing import Any
 
 import redis
 
-from crowd import Place, work
 from history import Event, History, Look, contents, shared
 from interleaving import Violation
 from operations import Probe, Snapshot
 from servers import Server
+from throng import Place, work
 from verdict import violations
 
 PROCESSES = 2
