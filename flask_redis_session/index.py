@@ -255,8 +255,7 @@ class Index:
             self._server.together(self._removals(user, ended + dead))
         else:
             yield from self._end_all(user, which, confirmed)
-        if self._wait is not None and confirmed and min(confirmed) < self._wait[0]:
-            raise RevocationUnconfirmed(0, min(confirmed))
+        self.ensure_confirmed(0, confirmed)
 
     def _end_all(self, user: str, which: _Which, confirmed: list[int]) -> Iterator[list[str]]:
         """End what is to be ended of a whole index, a page at a time."""
@@ -300,22 +299,50 @@ class Index:
             for sid, seen in page
             if sid not in which.keep and (which.before is None or seen < which.before)
         ]
-        limits = ["" if at is None else repr(at) for at in (which.before, which.created_before)]
-        commands: list[Command] = [
-            _REVOKE.on(self._session_key(sid), user.encode(), *limits) for sid, _ in members
-        ]
-        if self._wait is not None and members:
-            # In the same pipeline: WAIT is about the writes of its own connection. And the script
-            # before: one that has to be sent again would come after it.
-            load = ("SCRIPT", "LOAD", _REVOKE.text)
-            waited = self._server.together([load, *commands, ("WAIT", *self._wait)])
-            _, *replies, replicas = waited
-            confirmed.append(replicas)
-        else:
-            replies = self._server.together(commands)
+        owned = [(sid, user.encode()) for sid, _ in members]
+        replies = self.end_each(owned, which.before, which.created_before, confirmed)
         found = list(zip(members, replies, strict=True))
         ended = [member for member, was in found if was == 1]
         return ended, [member for member, was in found if was == 0]
+
+    def end_each(
+        self,
+        owned: Sequence[tuple[str, bytes]],
+        before: float | None,
+        created_before: float | None,
+        confirmed: list[int],
+    ) -> list[int]:
+        """End sessions, each if it still is its user's and as old as asked.
+
+        :param owned: each sid with its user; nobody's is ``b""``.
+        :param before: only those last seen before, in epoch seconds.
+        :param created_before: only those created before, in epoch seconds.
+        :param confirmed: how many replicas have it is appended, where ``SESSION_REVOKE_WAIT`` asks.
+        :returns: what ``revoke.lua`` replied to each.
+        :raises StoreUnavailable: where Redis fails.
+        """
+        limits = ["" if at is None else repr(at) for at in (before, created_before)]
+        commands: list[Command] = [
+            _REVOKE.on(self._session_key(sid), user, *limits) for sid, user in owned
+        ]
+        if self._wait is None or not commands:
+            return self._server.together(commands)
+        # In the same pipeline: WAIT is about the writes of its own connection. And the script
+        # before: one that has to be sent again would come after it.
+        load = ("SCRIPT", "LOAD", _REVOKE.text)
+        _, *replies, replicas = self._server.together([load, *commands, ("WAIT", *self._wait)])
+        confirmed.append(replicas)
+        return replies
+
+    def ensure_confirmed(self, ended: int, confirmed: Sequence[int]) -> None:
+        """Make sure that as many replicas have what was ended as ``SESSION_REVOKE_WAIT`` asks.
+
+        :param ended: how many sessions were ended, for the error.
+        :param confirmed: what :meth:`end_each` appended.
+        :raises RevocationUnconfirmed: where too few have it.
+        """
+        if self._wait is not None and confirmed and min(confirmed) < self._wait[0]:
+            raise RevocationUnconfirmed(ended, min(confirmed))
 
     def _newest(self, user: str, offset: int, count: int) -> list[Member]:
         last = offset + count - 1

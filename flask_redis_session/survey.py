@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 from . import slots
 from .application import ApplicationSessions
-from .errors import RevocationIncomplete, RevocationUnconfirmed, StoreUnavailable
+from .errors import RevocationIncomplete, StoreUnavailable
 from .record import BORN, SEEN, USER, number, text
-from .server import ZREVRANGE, Command, Script, Server
+from .server import ZREVRANGE, Script, Server
 from .token import is_sid
 
-_REVOKE = Script("revoke.lua")
 _INDEX = Script("doctor_index.lua")
 
 #: How many keys SCAN goes through at a time.
@@ -171,7 +170,7 @@ class Survey:
         :raises StoreUnavailable: as :meth:`pages`.
         """
         for page in self.pages():
-            held = self._held(page.sids, BORN, USER)
+            held = self._store.index.held(page.sids, (BORN, USER))
             whose = [user for born, user in held if number(born) is not None]
             yield Count(len(whose), self._signed_in(page.users), whose.count(None))
 
@@ -182,7 +181,9 @@ class Survey:
         newest = {
             user: _utf8(reply[0]) for user, reply in zip(users, replies, strict=True) if reply
         }
-        held = dict(zip(newest, self._held(list(newest.values()), BORN, USER), strict=True))
+        held = dict(
+            zip(newest, self._store.index.held(list(newest.values()), (BORN, USER)), strict=True)
+        )
         alive = {
             u for u, (born, owner) in held.items() if number(born) is not None and text(owner) == u
         }
@@ -207,7 +208,6 @@ class Survey:
         """
         ended = 0
         confirmed: list[int] = []
-        wait = self._sessions.settings.revoke_wait
         try:
             for page in self.pages():
                 count, spared = self._end(page.sids, selection, confirmed)
@@ -218,12 +218,11 @@ class Survey:
                 yield count
         except StoreUnavailable as failure:
             raise RevocationIncomplete(ended) from failure
-        if wait is not None and confirmed and min(confirmed) < wait[0]:
-            raise RevocationUnconfirmed(ended, min(confirmed))
+        self._store.index.ensure_confirmed(ended, confirmed)
 
     def _selected(self, sids: Sequence[str], selection: Selection) -> list[_Found]:
         """Return those that are sessions, and meant."""
-        held = self._held(sids, BORN, SEEN, USER)
+        held = self._store.index.held(sids, (BORN, SEEN, USER))
         return [
             (sid, user)
             for sid, (born, seen, user) in zip(sids, held, strict=True)
@@ -246,19 +245,12 @@ class Survey:
         scores = self._server.together(
             [_INDEX.on(self._index_key(user), "has", sid) for sid, user in found]
         )
-        limits = ["" if at is None else repr(at) for at in selection[:2]]
-        commands: list[Command] = [
-            _REVOKE.on(self._store.key(sid), user or b"", *limits) for sid, user in found
-        ]
-        wait = self._sessions.settings.revoke_wait
-        if wait is not None and commands:
-            # In the same pipeline: WAIT is about the writes of its own connection. And the script
-            # before: one that has to be sent again would come after it.
-            load = ("SCRIPT", "LOAD", _REVOKE.text)
-            _, *replies, replicas = self._server.together([load, *commands, ("WAIT", *wait)])
-            confirmed.append(replicas)
-        else:
-            replies = self._server.together(commands)
+        replies = self._store.index.end_each(
+            [(sid, user or b"") for sid, user in found],
+            selection.before,
+            selection.created_before,
+            confirmed,
+        )
         ended: defaultdict[bytes | None, list[tuple[str, Any]]] = defaultdict(list)
         for (sid, user), score, reply in zip(found, scores, replies, strict=True):
             if reply == 1:
@@ -277,9 +269,6 @@ class Survey:
 
     def _index_key(self, user: bytes | None) -> bytes:
         return f"{self._prefix}{INDEX}".encode() + (user or b"")
-
-    def _held(self, sids: Sequence[str], *fields: bytes) -> list[Sequence[bytes | None]]:
-        return self._store.index.held(sids, fields)
 
 
 def _incarnation(node: Server) -> object:
