@@ -14,6 +14,8 @@ import redis.client
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from fates import exchanged
+
 #: *resent*: a command or its reply is lost once, and the client sends it again.
 #: *given up*: it is lost as often as the client tries.
 Fault = Literal["resent", "given up"]
@@ -117,21 +119,11 @@ class FlakyRedis(redis.Redis):
         if luck.draws.random() < 0.02:
             self.pace.linger(luck.draws.randint(1, 6))
         fate = luck.next()
-        if fate == "cut":
-            connection.disconnect()
-            raise redis.ConnectionError("the connection ended before the command arrived")
         try:
-            reply = send()
-        except redis.ResponseError:
-            if fate != "lost":
-                raise
-            reply = None
-        if fate == "lost":
-            connection.disconnect()
-            if luck.draws.random() < 0.5:
+            return exchanged(connection, send, fate)
+        finally:
+            if fate == "lost" and luck.draws.random() < 0.5:
                 self.pace.linger(luck.draws.randint(1, 6))
-            raise redis.ConnectionError("the connection ended before the reply arrived")
-        return reply
 
     def splits(self) -> bool:
         """Tell whether a pipeline goes in pieces: a server may serve others in between."""

@@ -40,6 +40,8 @@ from typing import Any, Literal, NamedTuple
 import redis
 import redis.client
 
+from fates import exchanged
+
 Fate = Literal["ok", "lost", "cut", "late"]
 Command = tuple[Any, ...]
 
@@ -266,18 +268,7 @@ def _gated(connection: Any, commands: list[Command], send: Callable[[], Any]) ->
     if fate == "late":
         actor.run.post(actor, commands)
         raise redis.TimeoutError("no reply came")
-    if fate == "cut":
-        connection.disconnect()
-        raise redis.ConnectionError("the connection ended before the command arrived")
-    try:
-        reply = send()
-    except redis.ResponseError:
-        if fate != "lost":
-            raise
-        reply = None
-    if fate == "lost":
-        connection.disconnect()
-        raise redis.ConnectionError("the connection ended before the reply arrived")
+    reply = exchanged(connection, send, fate)
     if actor.run.options.splits:
         actor.gate(("reply", *commands[0]))
     return reply

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flask_redis_session.token import Token, is_sid, parse_cookie
 from hostile import effort, unhurried
-from webapp import Site, session
+from webapp import session, site_with_victim
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 SID = "A" * 22
@@ -45,10 +45,7 @@ views = st.sampled_from(
 @pytest.fixture
 def site(valkey):
     """A site where somebody is signed in."""
-    site = Site(valkey)
-    site.victim = site.browser()
-    site.victim.sign_in(23, cart=[1])
-    return site
+    return site_with_victim(valkey)
 
 
 @unhurried

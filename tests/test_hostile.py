@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from webapp import Site, each, session
+from webapp import each, session, site_with_victim
 
 SID = "A" * 22
 SECRET = "b" * 43
@@ -54,10 +54,7 @@ UNKNOWN = {
 @pytest.fixture
 def site(valkey):
     """A site where somebody is signed in."""
-    site = Site(valkey)
-    site.victim = site.browser()
-    site.victim.sign_in(23, cart=[1])
-    return site
+    return site_with_victim(valkey)
 
 
 @pytest.mark.parametrize("cookie", MALFORMED.values(), ids=MALFORMED)

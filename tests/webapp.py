@@ -258,6 +258,14 @@ def each(*views: View) -> View:
     return view
 
 
+def site_with_victim(server: Server) -> Any:
+    """Return a site where somebody is signed in, whose browser is its ``victim``."""
+    site: Any = Site(server)
+    site.victim = site.browser()
+    site.victim.sign_in(23, cart=[1])
+    return site
+
+
 def sids(infos: Iterable[Any]) -> list[str]:
     """Return the sids of some :class:`~flask_redis_session.SessionInfo`."""
     return [info.sid for info in infos]
