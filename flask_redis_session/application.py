@@ -146,13 +146,9 @@ class ApplicationSessions:
         :raises TypeError: where one of them is no number.
         :raises StoreUnavailable: where Redis fails.
         """
-        for name, value in (("limit", limit), ("offset", offset)):
-            if value is None and name == "limit":
-                continue
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name} expects a number of sessions, not {value!r}.")
-            if not 0 <= value <= MOST_SESSIONS:
-                raise ValueError(f"{name}={value} is no number of sessions.")
+        if limit is not None:
+            _check_count("limit", limit)
+        _check_count("offset", offset)
         infos = self.store.index.sessions(user, limit=limit, offset=offset)
         return sorted(infos, key=_last_seen, reverse=True)
 
@@ -331,6 +327,13 @@ def sids_of(name: str, value: Any) -> set[str]:
 
 def _last_seen(info: SessionInfo) -> float:
     return info.last_seen_at.timestamp() if info.last_seen_at else 0.0
+
+
+def _check_count(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} expects a number of sessions, not {value!r}.")
+    if not 0 <= value <= MOST_SESSIONS:
+        raise ValueError(f"{name}={value} is no number of sessions.")
 
 
 def _is_text_or_none(value: object) -> bool:

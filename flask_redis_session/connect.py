@@ -52,10 +52,6 @@ _TEXTS = {"ssl_ca_data", "ssl_cert_reqs", "ssl_ciphers", "ssl_password", "userna
 _TEXTS |= {"client_name", "lib_name", "lib_version", "protocol"}
 _SENTINEL_TEXTS = {"sentinel_username", "sentinel_password"}
 
-#: A request that needs its session needs a connection. redis-py 8 refuses the 101st at once, which
-#: a worker with more greenlets or threads than that would tell as an outage.
-_NO_LIMIT = 2**31
-
 #: Of the options that redis-py converts: a list of classes has no form in a URL, and ``timeout``
 #: is for another kind of pool.
 _NO_OPTIONS = {"retry_on_error", "timeout"}
@@ -169,7 +165,9 @@ def _recipe(url: object, timeout: float) -> Callable[[], Any]:
         options.setdefault(name, timeout / 3 if kind == "cluster" else timeout)
     # What RESP3 has beyond RESP2 is of no use here, and redis-py takes longer to read it.
     options.setdefault("protocol", 2)
-    options.setdefault("max_connections", _NO_LIMIT)
+    # A request that needs its session needs a connection. redis-py 8 refuses the 101st at once,
+    # which a worker with more greenlets or threads than that would tell as an outage.
+    options.setdefault("max_connections", _MOST)
     # redis-py 5 tries again for the errors of this list only.
     options |= {"retry": _RetryLost(), "retry_on_error": [LostConnection]}
     options |= _credentials(login, options)

@@ -8,7 +8,6 @@ Tools that trace ``redis.Redis.execute_command`` do not see this client's comman
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from time import monotonic
 from typing import Any
@@ -47,8 +46,7 @@ class LeanPool(ConnectionPool):
         super().reset()
 
     def get_connection(self, *_: Any, **__: Any) -> Any:
-        if self.pid != os.getpid():
-            self._checkpid()
+        self._checkpid()
         try:
             connection, since = self._idle.pop()
         except IndexError:

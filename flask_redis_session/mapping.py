@@ -103,10 +103,11 @@ class TrackedMapping(MutableMapping[str, Any]):
 
         :raises KeyError: where there is none.
         """
-        keys = [*self._all()]
-        if not keys:
+        values = self._all()
+        if not values:
             raise KeyError("popitem(): the session is empty")
-        return keys[-1], self.pop(keys[-1])
+        key = next(reversed(values))
+        return key, self.pop(key)
 
     def values(self) -> ValuesView[Any]:
         return _Values(self)

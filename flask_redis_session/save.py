@@ -53,8 +53,9 @@ class Save:
         :raises StoreUnavailable: where Redis fails; the cookie must stay as it is.
         """
         session = self.session
-        if session._assigned if session._wiped else self._turns():
-            # Whose it is decides whether the secret rotates, and which index must live longer.
+        # Whose it is decides whether the secret rotates, and which index must live longer.
+        needs_owner = session._assigned if session._wiped else self._turns()
+        if needs_owner:
             session._is_stored()
         if session._token is None:
             return self._new()

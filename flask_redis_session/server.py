@@ -147,8 +147,7 @@ class Server:
             return self.call(_in_full(command))
         except self._failures as error:
             raise self._judged(error, command, turn) from error
-        if turn % 2:
-            self._outage.answered(command, turn=turn, whole=not self.is_cluster)
+        self._answered(command, turn)
         return reply
 
     def in_order(self, commands: Sequence[Command]) -> list[Any]:
@@ -196,8 +195,7 @@ class Server:
             return self._attempted(command)
         if isinstance(reply, Exception):
             return self._judged(reply, command, turn)
-        if turn % 2:
-            self._outage.answered(command, turn=turn, whole=not self.is_cluster)
+        self._answered(command, turn)
         return reply
 
     def _up_to_refusal(self, commands: Sequence[Command]) -> list[Any]:
@@ -270,10 +268,14 @@ class Server:
         for reply, command in zip(replies, commands, strict=True):
             if isinstance(reply, Exception):
                 raise self._judged(reply, command, turn) from reply
-        if turn % 2:
-            for command in commands:
-                self._outage.answered(command, turn=turn, whole=not self.is_cluster)
+        for command in commands:
+            self._answered(command, turn)
         return replies
+
+    def _answered(self, command: Command, turn: int) -> None:
+        """Tell the outage, if there was one when a command was sent, that it succeeded."""
+        if turn % 2:
+            self._outage.answered(command, turn=turn, whole=not self.is_cluster)
 
     def _open(self) -> Any:
         asked = monotonic()

@@ -158,21 +158,29 @@ class RedisSession(TrackedMapping, SessionMixin):
         current = self.sid
         keep = current if keep_current else None
         ended = self._source.revoke(user, before=before, keep=keep, current=current)
-        if keep_current or (current not in ended and (user != mine or before is not None)):
-            return len(ended)
-        if current is not None and current not in ended and self._is_bound(user):
-            # The index may have been evicted, or a reply was lost.
+        if current in ended:
+            self._end()
+        elif user == mine and before is None and not keep_current:
+            ended += self._end_unlisted(user, current, len(ended))
+        return len(ended)
+
+    def _end_unlisted(self, user: str, current: str | None, ended: int) -> list[str]:
+        """End this session, which was not among its user's; return its sid if it was alive.
+
+        A sign-in of this request is not stored yet; or the index was evicted, or a reply was lost.
+        """
+        found: list[str] = []
+        if current is not None and self._is_bound(user):
             found = self._source.end(user, current)
             try:
                 is_there = not found and self._is_there()
             except StoreUnavailable as failure:
-                raise RevocationIncomplete(len(ended)) from failure
+                raise RevocationIncomplete(ended) from failure
             if is_there:
                 # Another request made it somebody else's, or nobody's: the cookie is theirs.
-                return len(ended)
-            ended += found
+                return []
         self._end()
-        return len(ended)
+        return found
 
     def _is_there(self) -> bool:
         """Tell whether the session still exists, whoever's it may be by now."""

@@ -301,7 +301,8 @@ class Store:
     def _is_over(self, record: Record, now: float) -> bool:
         if self._absolute is None:
             return False
-        return record.born is not None and record.born + self._absolute <= now
+        born = record.born
+        return born is not None and born + self._absolute <= now
 
     def _interval(self, idle: float | None) -> float:
         # A session whose idle lifetime is shorter than the interval must not die in use.
