@@ -46,8 +46,9 @@ class Plan:
 
     def load_whole(self) -> None:
         """Load everything from now on: a sign-in needs it, and is to make no trip more for it."""
-        self._is_whole = True
-        self.fields = None
+        with self._lock:
+            self._is_whole = True
+            self.fields = None
 
     def learn(
         self, used: Collection[bytes], misses: int, loaded: Mapping[bytes, bytes] | None
@@ -58,13 +59,13 @@ class Plan:
         :param misses: how many more round trips it made than one.
         :param loaded: what it loaded where that was everything, and at once.
         """
-        if self._is_whole:
-            return
         loads_all = self.fields is None and not misses and loaded is not None
         if loads_all and (len(used) > MOST_FIELDS or _size(loaded or {}) <= WASTE):
             # The usual case: so much was used, or there is so little, that it is loaded whole.
             return
         with self._lock:
+            if self._is_whole:
+                return
             self._loads += 1
             self._misses += (misses - self._misses) * NEWEST
             if loaded is not None:
