@@ -125,6 +125,12 @@ class FlakyRedis(redis.Redis):
             if fate == "lost" and luck.draws.random() < 0.5:
                 self.pace.linger(luck.draws.randint(1, 6))
 
+    def part(self) -> None:
+        """Let others pass between two pieces of a pipeline, now and then."""
+        luck = self._here.luck
+        if luck is not None and luck.draws.random() < 0.2:
+            self.pace.linger(luck.draws.randint(1, 20))
+
     def splits(self) -> bool:
         """Tell whether a pipeline goes in pieces: a server may serve others in between."""
         luck = self._here.luck
@@ -147,6 +153,8 @@ class FlakyPipeline(redis.client.Pipeline):
 
         replies: list[Any] = []
         for args, options in commands:
+            if replies:
+                self.flaky.part()
             try:
                 replies.append(self.flaky.sent(connection, lambda a=args, o=options: send(a, o)))
             except redis.ResponseError as error:  # noqa: PERF203 - each has its own reply

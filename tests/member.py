@@ -394,7 +394,7 @@ class Member:
 
     def _luck(self) -> Luck:
         chance = self.draws.random()
-        fault: Fault | None = "resent" if chance < 0.03 else "given up" if chance < 0.045 else None
+        fault: Fault | None = "resent" if chance < 0.06 else "given up" if chance < 0.08 else None
         return Luck.of(self.draws, fault)
 
     def _begin(self, kind: str, **what: Any) -> Event:
