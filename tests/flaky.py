@@ -157,7 +157,7 @@ class FlakyPipeline(redis.client.Pipeline):
                 self.flaky.part()
             try:
                 replies.append(self.flaky.sent(connection, lambda a=args, o=options: send(a, o)))
-            except redis.ResponseError as error:  # noqa: PERF203 - each has its own reply
+            except redis.ResponseError as error:
                 replies.append(error)
         if raise_on_error:
             self.raise_first_error(commands, replies)
