@@ -13,6 +13,7 @@ from collections.abc import (
 )
 from copy import deepcopy
 from itertools import islice
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from .codec import FROZEN, decode, encode
@@ -32,9 +33,13 @@ class TrackedMapping(MutableMapping[str, Any]):
     A value is decoded when it is first read. What was assigned is encoded when the changes
     are asked for, and so is what was read and can change in place; only what then differs
     from the stored text is a change.
+
+    Threads may share it, as they may share a dict: a view may hand its session to several.
     """
 
     def __init__(self) -> None:
+        # Held where more than one of what follows changes, or is looked at, at once.
+        self._lock = RLock()
         # What is stored, as far as it was loaded.
         self._fields: dict[bytes, bytes] = {}
         self._asked: set[bytes] = set()
@@ -66,9 +71,10 @@ class TrackedMapping(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         if not isinstance(key, str):
             raise UnstorableValue(key, "keys must be strings; convert it with str().")
-        self._values[key] = value
-        self._assigned[key] = None
-        self._deleted.discard(key)
+        with self._lock:
+            self._values[key] = value
+            self._assigned[key] = None
+            self._deleted.discard(key)
         self._mutated()
 
     def __delitem__(self, key: str) -> None:
@@ -89,13 +95,14 @@ class TrackedMapping(MutableMapping[str, Any]):
 
     def clear(self) -> None:
         """Remove every key, also those that were never loaded."""
-        self._fields = {}
-        self._complete = True
-        self._values = {}
-        self._mutable = set()
-        self._assigned = {}
-        self._deleted = set()
-        self._wiped = True
+        with self._lock:
+            self._fields = {}
+            self._complete = True
+            self._values = {}
+            self._mutable = set()
+            self._assigned = {}
+            self._deleted = set()
+            self._wiped = True
         self._mutated()
 
     def popitem(self) -> tuple[str, Any]:
@@ -138,13 +145,15 @@ class TrackedMapping(MutableMapping[str, Any]):
 
     def _all(self) -> dict[str, Any]:
         """Return everything that can be read, decoded."""
-        if not self._complete:
-            self._fetch(None)
-        if not self._decoded:
-            # More names than a plan asks for by name say the same as all of them.
-            self._used.update(islice(self._fields, MOST_FIELDS + 1))
-            self._decode_all()
-            self._decoded = True
+        if not (self._complete and self._decoded):
+            with self._lock:
+                if not self._complete:
+                    self._fetch(None)
+                if not self._decoded:
+                    # More names than a plan asks for by name say the same as all of them.
+                    self._used.update(islice(self._fields, MOST_FIELDS + 1))
+                    self._decode_all()
+                    self._decoded = True
         return self._values
 
     def _decode_all(self) -> None:
@@ -173,10 +182,14 @@ class TrackedMapping(MutableMapping[str, Any]):
     def _read(self, key: Any) -> Any:
         if not isinstance(key, str) or key in self._deleted:
             raise KeyError(key)
-        stored = self._stored(key)
-        if stored is None or not self._decode(key, stored):
-            raise KeyError(key)
-        return self._values[key]
+        with self._lock:
+            if key in self._values:
+                # Another thread read it meanwhile.
+                return self._values[key]
+            stored = self._stored(key)
+            if stored is None or not self._decode(key, stored):
+                raise KeyError(key)
+            return self._values[key]
 
     def _decode(self, key: str, stored: bytes) -> bool:
         """Decode what is stored under a key; return whether it can be read."""
@@ -208,10 +221,11 @@ class TrackedMapping(MutableMapping[str, Any]):
         return self._fields.get(name)
 
     def _forget(self, key: str) -> None:
-        self._values.pop(key, None)
-        self._mutable.discard(key)
-        self._assigned.pop(key, None)
-        self._deleted.add(key)
+        with self._lock:
+            self._values.pop(key, None)
+            self._mutable.discard(key)
+            self._assigned.pop(key, None)
+            self._deleted.add(key)
 
     def _loaded(self, fields: Mapping[bytes, bytes], asked: Iterable[bytes] | None) -> None:
         """Take over what was loaded.
@@ -234,10 +248,11 @@ class TrackedMapping(MutableMapping[str, Any]):
 
         :raises UnstorableValue: where a value has no form in Redis.
         """
-        deletes = [name for key in self._deleted if (name := _field(key)) is not None]
-        if self._complete:
-            deletes = [name for name in deletes if name in self._fields]
-        return Changes(self._encoded(self._suspects()), deletes, self._wiped)
+        with self._lock:
+            deletes = [name for key in self._deleted if (name := _field(key)) is not None]
+            if self._complete:
+                deletes = [name for name in deletes if name in self._fields]
+            return Changes(self._encoded(self._suspects()), deletes, self._wiped)
 
     def _suspects(self) -> list[str]:
         """Return the keys whose values may differ from what is stored."""
@@ -256,7 +271,17 @@ class TrackedMapping(MutableMapping[str, Any]):
         return encoded
 
     def _has_nested_changes(self) -> bool:
-        return bool(self._encoded(key for key in self._mutable if key not in self._assigned))
+        with self._lock:
+            return bool(self._encoded(key for key in self._mutable if key not in self._assigned))
+
+    def _own(self, changes: Changes) -> dict[bytes, bytes]:
+        """Return what the request itself assigned, also where that was stored already.
+
+        :param changes: what it changed.
+        """
+        names = map(_field, self._assigned)
+        same = {name: self._fields[name] for name in names if name in self._fields and name}
+        return {**same, **changes.sets}
 
     def _known(self) -> dict[bytes, bytes]:
         """Return the content as far as it is known, encoded: for a session of its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -220,6 +221,11 @@ class RedisSession(TrackedMapping, SessionMixin):
         self._modified = True
 
     def _fetch(self, key: str | None) -> None:
+        # Of threads that share it, one loads.
+        with self._lock:
+            self._load(key)
+
+    def _load(self, key: str | None) -> None:
         if self._failure is not None:
             # One wait for a dead server is enough for one request.
             raise self._failure
@@ -298,6 +304,15 @@ class RedisSession(TrackedMapping, SessionMixin):
         if user == before and not (self._wiped and user is not None):
             return None
         return Binding(user)
+
+    def _opened_by(self, sids: Collection[str]) -> bool:
+        """Tell whether the request's cookie names one of these sessions, without a load."""
+        return self._token is not None and self._token.sid in sids
+
+    def _signs_in(self) -> Binding | None:
+        """Return whose the request says that the session is, be it the same user as before."""
+        user = self._user() if any(k in self._assigned for k in self._source.user_keys) else None
+        return Binding(user) if user is not None else None
 
     def _end(self) -> None:
         """Become a new and empty session: the stored one has been ended."""

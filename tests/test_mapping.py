@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import enum
 import json
+import threading
 from copy import deepcopy
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_redis_session import UnstorableValue
+from flask_redis_session.codec import decode
 from flask_redis_session.mapping import TrackedMapping
 from flask_redis_session.record import key_of
 from webapp import Site, each, session
@@ -339,6 +341,40 @@ def test_copies_are_dicts(valkey):
 
     assert (dict, dict) == browser.visit(view).value
     assert {"a": [1]} == browser.read()
+
+
+@pytest.mark.parametrize("look", [lambda: len(session), lambda: session["b"]])
+def test_threads(valkey, monkeypatch, look):
+    """What a thread assigns while another one of the same request is reading is there."""
+    browser = Site(valkey).browser()
+    browser.set(a=[1], b=[2])
+    reading, assigned = threading.Event(), threading.Event()
+
+    def slow(text):
+        reading.set()
+        # The other thread assigns now; or it waits for this one.
+        assigned.wait(0.2)
+        return decode(text)
+
+    def view():
+        mine = session._get_current_object()
+
+        def assign():
+            assert reading.wait(10)
+            mine["c"] = 3
+            assigned.set()
+
+        thread = threading.Thread(target=assign)
+        thread.start()
+        look()
+        thread.join(10)
+        return dict(session)
+
+    monkeypatch.setattr("flask_redis_session.mapping.decode", slow)
+    value = browser.visit(view).value
+    monkeypatch.undo()
+
+    assert {"a": [1], "b": [2], "c": 3} == value == browser.read()
 
 
 def test_keys_of_a_class_of_their_own(valkey):
