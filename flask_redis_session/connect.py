@@ -146,6 +146,18 @@ def reply_timeout(url: str, *, timeout: float = 1.0) -> float:
     return float(_options(query, _SENTINEL_TEXTS).get("socket_timeout", timeout))
 
 
+def is_elsewhere(url: str) -> bool:
+    """Tell whether a URL means a server that other processes have, and this one cannot join.
+
+    :param url: as in ``SESSION_REDIS_URL``; it has been checked.
+    """
+    if not re.fullmatch(r"embedded://(\?.*)?", url.strip()):
+        return False
+    from . import embedded  # noqa: PLC0415
+
+    return not embedded.runs_here()
+
+
 def _recipe(url: object, timeout: float) -> Callable[[], Any]:
     """Check the URL and return what makes its client."""
     parts = _URL.fullmatch(url.strip()) if isinstance(url, str) else None

@@ -125,6 +125,11 @@ def start_or_join(directory: str | None, *, timeout: float = 10.0) -> str:
                 time.sleep(0.01)
 
 
+def runs_here() -> bool:
+    """Tell whether the processes of this process group have a server without a directory."""
+    return _is_running(prepare(None))
+
+
 def server_binary() -> str:
     """Return the path of Valkey's server.
 

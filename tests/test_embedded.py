@@ -70,6 +70,15 @@ for line in sys.stdin:
     print(json.dumps(answer), flush=True)
 """
 
+SHOP = """
+from flask import Flask
+from flask_redis_session import RedisSessionInterface
+
+app = Flask(__name__)
+app.config.from_prefixed_env()
+app.session_interface = RedisSessionInterface()
+"""
+
 APP = """
 import os
 from flask import Flask
@@ -264,6 +273,25 @@ def test_process_groups_without_a_directory_share_nothing(home: Home) -> None:
     one, other = home.visitor(), home.visitor()
 
     assert one.ask("open", "embedded://") != other.ask("open", "embedded://")
+
+
+def test_a_command_in_another_process_group_says_so(home: Home) -> None:
+    """``flask sessions`` would find nothing on a server of its own, and seem to have ended all."""
+    (home.folder / "lib" / "shop.py").write_text(SHOP)
+    command = [sys.executable, "-m", "flask", "--app", "shop", "sessions", "count"]
+
+    def count(url: str, **options: Any) -> Any:
+        environment = {**home.environment, "FLASK_SESSION_REDIS_URL": url}
+        return subprocess.run(command, capture_output=True, env=environment, **options)
+
+    alone = count("embedded://", start_new_session=True)
+    named = count(f"embedded://{home.folder / 'data'}", start_new_session=True)
+    visitor = home.visitor()
+    visitor.ask("open", "embedded://")
+    beside = count("embedded://", preexec_fn=lambda: os.setpgid(0, visitor.pid))
+
+    assert [2, 0, 0] == [each.returncode for each in (alone, named, beside)], alone.stderr
+    assert b"embedded:///DIRECTORY" in alone.stderr
 
 
 def test_process_groups_that_name_a_directory_share_it(home: Home) -> None:

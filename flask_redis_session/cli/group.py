@@ -12,6 +12,7 @@ from flask.cli import AppGroup, with_appcontext
 from flask.globals import app_ctx
 
 from flask_redis_session.application import ApplicationSessions
+from flask_redis_session.connect import is_elsewhere
 from flask_redis_session.errors import SettingError, StoreUnavailable, WrongType
 from flask_redis_session.interface import sessions_of
 from flask_redis_session.session import user_text
@@ -20,6 +21,12 @@ from flask_redis_session.token import is_sid, parse_cookie
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_EMBEDDED = (
+    "SESSION_REDIS_URL = 'embedded://' is a server that the processes of one process group share, "
+    "and in the group of this command none runs. Name a directory in it, embedded:///DIRECTORY: "
+    "all processes that name the same one share a server."
+)
 
 # What Redis's failure means for requests is not what somebody at a terminal asked.
 _QUIET = logging.NullHandler()
@@ -74,6 +81,9 @@ def with_sessions(
                 f"(app.session_interface is a {type(app.session_interface).__name__}). "
                 "Give it these: app.session_interface = RedisSessionInterface()"
             )
+        if sessions.settings.url is not None and is_elsewhere(sessions.settings.url):
+            # To start another one would show no sessions, and end none.
+            raise Unusable(_EMBEDDED)
         # "7d" ago is by the clock of Redis, as all times in there.
         sessions.store.clock.hear(Survey(sessions).now())
         return command(sessions, *args, **kwargs)
