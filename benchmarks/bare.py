@@ -76,7 +76,7 @@ def digest(secret: str) -> str:
 
 def arguments(proof: str, fresh: str, *sets: str | bytes) -> tuple[Any, ...]:
     """Return the arguments of the commit script."""
-    mode = "cap" if proof else "set"
+    mode = "2678400" if proof else "set"
     return (proof, fresh, str(IDLE), mode, "", "", 0, *sets)
 
 

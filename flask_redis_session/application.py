@@ -67,7 +67,7 @@ class ApplicationSessions:
         self.advice = Advice()
         self._first_flags: dict[str, Any] | None = None
         #: What this process touched lately.
-        self.touches = Touches(settings.touch_interval)
+        self.touches = Touches()
 
     def _client(self) -> Any:
         if self.settings.url is None:
@@ -89,14 +89,12 @@ class ApplicationSessions:
         """Return the fields to ask for; ``None``: all."""
         if self._plans is None or key is None or usage.fetches >= MOST_FETCHES:
             return None
+        wanted = {*map(field_of, self.user_keys if key in self.user_keys else (key,))}
         if usage.fetches:
-            planned: tuple[bytes, ...] | None = ()
-        else:
-            planned = self._plans.of(usage.endpoint).fields
-        if planned is None:
-            return None
-        wanted = self.user_keys if key in self.user_keys else (key,)
-        return tuple({*planned, *map(field_of, wanted)})
+            return tuple(wanted)
+        usage.first = wanted
+        planned = self._plans.of(usage.endpoint).fields
+        return None if planned is None else tuple(wanted.union(planned))
 
     def learn(self, usage: Usage) -> None:
         """Take note of what a request used of a session that it loaded.
@@ -107,7 +105,7 @@ class ApplicationSessions:
             plan = self._plans.of(usage.endpoint)
             if usage.signs_in:
                 plan.load_whole()
-            plan.learn(usage.fields, usage.fetches - 1, usage.everything)
+            plan.learn(usage.fields, usage.fetches - 1, usage.everything, usage.first)
 
     def reflags(self, flags: dict[str, Any]) -> bool:
         """Tell whether the cookie's flags are others than when the application started.
@@ -240,22 +238,24 @@ class ApplicationSessions:
             if surplus:
                 deque(self.revoked(user, only=surplus, reason="replaced"), maxlen=0)
 
-    def touch(self, token: Token, record: Record | None, idle: float) -> bool:
+    def touch(self, token: Token, record: Record | None, lifetime: Lifetime) -> bool:
         """Touch a session where it is due; return whether its cookie may be sent again.
 
         :param token: its cookie.
         :param record: what was loaded of it, if it was.
-        :param idle: its idle lifetime in seconds.
+        :param lifetime: how long it may be idle.
         """
         if record is not None:
             if not self.store.is_due(record.born, record.seen, record.idle):
                 return True
-        elif (alive := self.touches.standing(token)) is not None:
-            return alive
+        else:
+            alive = self.touches.standing(token, self.store.interval(lifetime.idle))
+            if alive is not None:
+                return alive
         # Noted before: of many requests at once, one is enough.
         self.touches.note(token, alive=False)
         try:
-            committed = self.store.commit(token, Changes(), Lifetime(idle), known=record)
+            committed = self.store.commit(token, Changes(), lifetime, known=record)
         except StoreUnavailable:
             # A request that does without its session must not wait for a dead server.
             self.touches.pause()

@@ -4,7 +4,10 @@
 -- ARGV[1]       digest of the cookie's secret; '' creates the session
 -- ARGV[2]       digest of a fresh secret to rotate to, or to create with; '' keeps the secret
 -- ARGV[3]       idle lifetime in seconds
--- ARGV[4]       'set': @idle becomes it; 'cap': @idle is lowered to it where it is higher
+-- ARGV[4]       'set': @idle becomes it; else @idle is lowered to it where it is higher, unless it is
+--               what this is: the lifetime of sessions of the other kind, permanent or not. Such a
+--               session was turned meanwhile, by a request that this one's cookie knows nothing of.
+--               A rotation lowers it all the same: the cookie that it hands out says what it is now.
 -- ARGV[5]       absolute lifetime in seconds; '' for none
 -- ARGV[6]       'wipe': every key of the user's goes first; '' otherwise
 -- ARGV[7]       n, the number of fields to delete
@@ -63,8 +66,10 @@ elseif held[5] ~= '0' then
 end
 
 local lifetime = ARGV[3]
-if ARGV[4] == 'cap' and idle and idle < tonumber(lifetime) then
-  lifetime = held[3]
+if ARGV[4] ~= 'set' and idle then
+  if idle < tonumber(lifetime) or (fresh == '' and held[3] == ARGV[4]) then
+    lifetime = held[3]
+  end
 end
 local expires = now + tonumber(lifetime)
 if ARGV[5] ~= '' then

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 #: A request that loads everything may carry this much for nothing, in bytes, before it pays
 #: to ask for fields by name.
@@ -21,6 +22,8 @@ LONGEST_NAME = 256
 MOST_ENDPOINTS = 1000
 #: After how many loads without use a field is forgotten.
 FORGOTTEN = 64
+#: After how many loads a field that was used only once is no longer asked for.
+PROBATION = 8
 #: How much the newest request counts in an average.
 NEWEST = 1 / 8
 
@@ -35,7 +38,7 @@ class Plan:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loads = 0
-        self._used_at: dict[bytes, int] = {}
+        self._uses: dict[bytes, _Use] = {}
         # The averages of a request: bytes loaded for nothing, and round trips for what was
         # not foreseen.
         self._waste = 0.0
@@ -51,13 +54,19 @@ class Plan:
             self.fields = None
 
     def learn(
-        self, used: Collection[bytes], misses: int, loaded: Mapping[bytes, bytes] | None
+        self,
+        used: Collection[bytes],
+        misses: int,
+        loaded: Mapping[bytes, bytes] | None,
+        first: Collection[bytes] = (),
     ) -> None:
         """Take a request into account.
 
         :param used: the fields that it used.
         :param misses: how many more round trips it made than one.
         :param loaded: what it loaded where that was everything, and at once.
+        :param first: the fields that it loaded something for. What is asked for in any case
+            need not be foreseen: a view may read another key in each request.
         """
         loads_all = self.fields is None and not misses and loaded is not None
         if loads_all and (len(used) > MOST_FIELDS or _size(loaded or {}) <= WASTE):
@@ -73,17 +82,42 @@ class Plan:
                 weight = 1 if self._loads == 1 else NEWEST
                 self._waste += (waste - self._waste) * weight
             for name in used:
-                if len(name) <= LONGEST_NAME:
-                    self._used_at[name] = self._loads
+                if len(name) <= LONGEST_NAME and name not in first:
+                    self._note(name)
             self._forget()
             pays = self._waste > WASTE + self._misses * ROUND_TRIP
-            self.fields = tuple(self._used_at) if pays else None
+            self.fields = tuple(self._expected()) if pays else None
+
+    def _note(self, name: bytes) -> None:
+        use = self._uses.get(name)
+        if use is None:
+            self._uses[name] = _Use(self._loads)
+        else:
+            use.last, use.is_known = self._loads, True
 
     def _forget(self) -> None:
         oldest = self._loads - FORGOTTEN
-        if len(self._used_at) > MOST_FIELDS or self._loads % FORGOTTEN == 0:
-            recent = sorted(self._used_at.items(), key=lambda item: item[1])[-MOST_FIELDS:]
-            self._used_at = {name: at for name, at in recent if at > oldest}
+        if len(self._uses) > MOST_FIELDS or self._loads % FORGOTTEN == 0:
+            recent = sorted(self._uses.items(), key=lambda item: item[1].last)[-MOST_FIELDS:]
+            self._uses = {name: use for name, use in recent if use.last > oldest}
+
+    def _expected(self) -> Iterator[bytes]:
+        newest = self._loads - PROBATION
+        for name, use in self._uses.items():
+            if use.is_known or use.last > newest:
+                yield name
+
+
+@dataclass(slots=True)
+class _Use:
+    """How an endpoint uses a field.
+
+    :param last: the number of the load that used it last.
+    :param is_known: whether it was used more than once.
+    """
+
+    last: int
+    is_known: bool = False
 
 
 class Plans:

@@ -39,12 +39,16 @@ class Save:
     session: RedisSession
     refreshes: bool
 
-    @property
-    def idle(self) -> float:
-        """The idle lifetime that the session is to have, in seconds."""
-        if self.session.permanent:
-            return self.app.permanent_session_lifetime.total_seconds()
-        return self.sessions.settings.lifetime
+    def lifetime(self, *, fixed: bool = False) -> Lifetime:
+        """Return the idle lifetime that the session is to have.
+
+        :param fixed: whether it has to take it over.
+        """
+        permanent = self.app.permanent_session_lifetime.total_seconds()
+        passing = self.sessions.settings.lifetime
+        if self.session._permanent:
+            return Lifetime(permanent, fixed, other=passing)
+        return Lifetime(passing, fixed, other=permanent)
 
     def run(self) -> Cookie:
         """Save the session and return what becomes of the cookie.
@@ -98,7 +102,7 @@ class Save:
         committed = self.sessions.store.commit(
             token,
             changes,
-            Lifetime(self.idle, fixed=turns),
+            self.lifetime(fixed=turns),
             fresh=fresh,
             binding=binding,
             known=session._record,
@@ -154,18 +158,20 @@ class Save:
             session._disown()
             return self._new()
         reason: Literal["gone", "rotated"] = "gone" if committed.what == "gone" else "rotated"
+        # One who signed in as the user that was there is to be signed in all the same.
+        binding = binding or session._signs_in()
         if binding is None or binding.user is None:
             self._refused(reason)
             return "clear" if reason == "gone" else "leave"
         # What an ended session held stays dead; a rotated one is alive and was ours to read.
-        content = changes.sets if reason == "gone" else session._known()
+        content = session._own(changes) if reason == "gone" else session._known()
         return self._create(Changes(content), binding)
 
     def _create(self, changes: Changes, binding: Binding) -> Cookie:
         session = self.session
         token = new_token(session._permanent)
         committed = self.sessions.store.create(
-            token, changes, Lifetime(self.idle, fixed=True), self._with_device(binding)
+            token, changes, self.lifetime(fixed=True), self._with_device(binding)
         )
         session._settle(changes)
         session._saved(token, _record(committed, binding.user))
@@ -184,7 +190,7 @@ class Save:
         record = session._record
         if record is None and not refreshes:
             return "leave"
-        if not self.sessions.touch(token, record, self.idle):
+        if not self.sessions.touch(token, record, self.lifetime()):
             return "leave"
         return "refresh" if refreshes else "leave"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -54,6 +54,7 @@ class Usage:
     :param endpoint: the endpoint that serves the request, if one does.
     :param fields: the fields that were read.
     :param fetches: how often something was loaded.
+    :param first: the fields whose use was what the first load was for.
     :param everything: what the first load brought, where that was everything.
     :param signs_in: whether it assigned the user's id.
     """
@@ -61,5 +62,6 @@ class Usage:
     endpoint: str | None
     fields: set[bytes]
     fetches: int = 0
+    first: Collection[bytes] = ()
     everything: Mapping[bytes, bytes] | None = None
     signs_in: bool = False

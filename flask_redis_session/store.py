@@ -43,10 +43,13 @@ class Lifetime(NamedTuple):
 
     :param idle: seconds.
     :param fixed: whether the session takes this over; else it only caps what the session has.
+    :param other: that of sessions of the other kind, permanent or not, in seconds: what has it
+        was turned into one, and is not capped.
     """
 
     idle: float
     fixed: bool = False
+    other: float = 0.0
 
 
 class Committed(NamedTuple):
@@ -151,7 +154,7 @@ class Store:
         if seen is None or born is None:
             return True
         # abs: after a time that lies in the future, a touch a request is the lesser evil.
-        return abs(self.clock.now() - seen) >= self._interval(idle)
+        return abs(self.clock.now() - seen) >= self.interval(idle)
 
     def create(
         self, token: Token, changes: Changes, lifetime: Lifetime, binding: Binding
@@ -282,7 +285,7 @@ class Store:
             proof,
             digest(fresh.secret) if fresh is not None else "",
             _seconds(lifetime.idle),
-            "set" if lifetime.fixed else "cap",
+            "set" if lifetime.fixed else _seconds(lifetime.other),
             "" if self._absolute is None else repr(self._absolute),
             "wipe" if changes.wipe else "",
             len(deletes),
@@ -304,7 +307,11 @@ class Store:
         born = record.born
         return born is not None and born + self._absolute <= now
 
-    def _interval(self, idle: float | None) -> float:
+    def interval(self, idle: float | None) -> float:
+        """Return how many seconds are between two touches of a session.
+
+        :param idle: its idle lifetime in seconds.
+        """
         # A session whose idle lifetime is shorter than the interval must not die in use.
         return self._touch_interval if idle is None else min(self._touch_interval, idle / 2)
 
@@ -322,7 +329,7 @@ class Store:
 
         Every commit moves ``@seen``, but only one per interval has to move the index.
         """
-        interval = self._interval(idle)
+        interval = self.interval(idle)
         if born is None or seen is None or interval <= 0:
             return True
         return (now - born) // interval != (seen - born) // interval

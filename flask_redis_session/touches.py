@@ -13,26 +13,23 @@ PAUSE = 5.0
 
 
 class Touches:
-    """The touches of sessions that were never loaded, which therefore cannot tell the time.
+    """The touches of sessions that were never loaded, which therefore cannot tell the time."""
 
-    :param interval: seconds between two touches of one session.
-    """
-
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
+    def __init__(self) -> None:
         self._notes: dict[Token, tuple[float, bool]] = {}
         self._paused_until = 0.0
 
-    def standing(self, token: Token) -> bool | None:
+    def standing(self, token: Token, interval: float) -> bool | None:
         """Tell whether a session was alive within the interval; ``None``: touch it to know.
 
         :param token: its cookie: another secret of the same session is another matter.
+        :param interval: seconds between two touches of it.
         """
         now = monotonic()
         if now < self._paused_until:
             return False
         at, alive = self._notes.get(token, (0.0, False))
-        return alive if at and now - at < self._interval else None
+        return alive if at and now - at < interval else None
 
     def note(self, token: Token, *, alive: bool) -> None:
         """Note that a session was touched.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
@@ -132,6 +133,18 @@ def test_touched_by_each_worker(valkey):
     assert ["evalsha", "evalsha"] == cost.names
 
 
+def test_touched_in_time(valkey):
+    """A session whose lifetime is shorter than the interval is touched before it ends."""
+    _, browser = permanent_site(valkey, PERMANENT_SESSION_LIFETIME=0.4)
+    browser.visit()
+    time.sleep(0.21)
+
+    with valkey.cost() as cost:
+        browser.visit()
+
+    assert ["evalsha"] == cost.names
+
+
 def test_touched_again_after_the_interval(valkey):
     """With an interval of 0, every request touches."""
     _, browser = permanent_site(valkey, SESSION_TOUCH_INTERVAL=0)
@@ -225,7 +238,7 @@ class TestForgedSuffix:
             assert b"100" == site.hash(sid)[b"@idle"]
 
     def test_removed(self, valkey):
-        """Without .p, a permanent session lives no longer than one that is not permanent."""
+        """Without .p, a permanent session lives as long as it did, and no longer."""
         site, browser = permanent_site(valkey, SESSION_LIFETIME=100)
         sid = browser.sid
         forged = browser.twin()
@@ -235,8 +248,55 @@ class TestForgedSuffix:
 
         forged.set(a=2)
 
-        assert site.redis.pttl(site.key(sid)) <= 100_000
+        assert 31 * 86400 == float(site.hash(sid)[b"@idle"])
         assert {"a": 2} == browser.read()
+
+    def test_removed_and_rotated(self, valkey):
+        """Without .p, a rotation makes a session that is not permanent, as its new cookie says."""
+        site, browser = permanent_site(valkey, SESSION_LIFETIME=100)
+        browser.cookie = browser.cookie.removesuffix(".p")
+
+        browser.sign_in(23)
+
+        assert b"100" == site.hash(browser.sid)[b"@idle"]
+        assert not browser.cookie.endswith(".p")
+
+
+class TestTurned:
+    """A request that is under way while another one turns its session."""
+
+    VIEWS = (
+        lambda act: (session.get("a"), act()),
+        lambda act: (act(), session.get("a")),
+        lambda act: (act(), session.update(b=2)),
+        lambda act: (session.get("a"), act(), session.update(b=2)),
+    )
+
+    @pytest.mark.parametrize("view", VIEWS)
+    @pytest.mark.parametrize("lifetimes", [(100, 1000), (1000, 100)])
+    @pytest.mark.parametrize("permanent", [True, False])
+    def test_keeps(self, valkey, permanent, lifetimes, view):
+        """What it became is not undone, whichever of the two lives longer."""
+        passing, lasting = lifetimes
+        site = Site(
+            valkey,
+            SESSION_LIFETIME=passing,
+            PERMANENT_SESSION_LIFETIME=lasting,
+            SESSION_TOUCH_INTERVAL=0,
+        )
+        browser = site.browser()
+        browser.visit(
+            each(lambda: session.update(a=1), lambda: setattr(session, "permanent", not permanent))
+        )
+        late = browser.twin()
+
+        def turn():
+            browser.visit(lambda: setattr(session, "permanent", permanent))
+
+        late.visit(lambda: view(turn))
+
+        assert (lasting if permanent else passing) == float(site.hash(browser.sid)[b"@idle"])
+        assert permanent == browser.cookie.endswith(".p")
 
 
 class TestNewOwner:

@@ -6,7 +6,15 @@ import threading
 
 import pytest
 
-from flask_redis_session.plan import FORGOTTEN, MOST_ENDPOINTS, MOST_FIELDS, WASTE, Plan, Plans
+from flask_redis_session.plan import (
+    FORGOTTEN,
+    MOST_ENDPOINTS,
+    MOST_FIELDS,
+    PROBATION,
+    WASTE,
+    Plan,
+    Plans,
+)
 from webapp import Site, each, session
 
 LARGE = {f"key{number}": "x" * 1000 for number in range(1000)}
@@ -68,6 +76,28 @@ class TestRequests:
         both = [cost_of(browser, lambda: (session["key1"], session["key2"]))[0] for _ in range(2)]
 
         assert [["hmget", "hmget"], ["hmget"]] == [cost.names for cost in both]
+
+    def test_another_each_time(self, site):
+        """A view that reads another key each time asks for that one alone."""
+        site.visitor.visit(lambda: session["key0"])
+        costs = [
+            cost_of(site.visitor, lambda key=key: session[key])[0]
+            for key in list(LARGE)[1 : 2 * MOST_FIELDS]
+        ]
+
+        assert {("hmget",)} == {tuple(cost.names) for cost in costs}
+        assert max(cost.bytes_out for cost in costs) <= 2048
+
+    def test_another_each_time_beside_the_same(self, site):
+        """One that reads such a key beside those that it always reads asks for few in vain."""
+        for key in list(LARGE)[10 : 10 + MOST_FIELDS]:
+            cost, _ = cost_of(
+                site.visitor, lambda key=key: (session["key0"], session["key1"], session[key])
+            )
+
+        assert ["hmget", "hmget"] == cost.names
+        assert {b"key0", b"key1"} <= {*cost.sent[0].arguments}
+        assert cost.bytes_out < 1100 * (3 + PROBATION)
 
     def test_absent(self, site):
         """A key that is not there is asked for with the others, not again and again."""
