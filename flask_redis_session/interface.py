@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from flask import current_app, has_app_context
+from flask import current_app, has_app_context, has_request_context
+from flask import session as current_session
 from flask.sessions import SessionInterface, SessionMixin
 
 from .application import ApplicationSessions, sids_of
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 #: Where an application keeps its sessions, in ``app.extensions``.
 EXTENSION = "flask_redis_session"
 _NOBODY = (None, None)
+_NO_APPLICATION = (
+    "No application is known, nor are its settings: sessions are looked for under the prefix %r. "
+    "Call init_app(app), work inside app.app_context(), or give prefix= to say that it is right."
+)
+
+log = logging.getLogger("flask_redis_session")
 
 # What a response and the one that takes its place may both have to say.
 _OF_EACH = {"Link", "Set-Cookie", "Vary"}
@@ -153,7 +161,9 @@ class RedisSessionInterface(SessionInterface):
         _vary(response)
         if cookie == "fresh":
             if not (app.debug or app.testing) and session._request is not None:
-                self._sessions(app).advice.give(name, flags, session._request.host)
+                # As it was sent: Flask's own property raises on a host it does not trust.
+                host = session._request.environ.get("HTTP_HOST", "")
+                self._sessions(app).advice.give(name, flags, host)
             # OWASP Session Management, Web Content Caching: a new secret is for one reader.
             response.cache_control.no_store = True
 
@@ -182,6 +192,9 @@ class RedisSessionInterface(SessionInterface):
     ) -> int:
         """End a user's sessions and return how many; no request is needed.
 
+        Where the session of the current request is among them, the request may go on to use it,
+        as a new one.
+
         :param user_id: whose.
         :param before: only those last seen before: an aware time, so long ago, or epoch seconds.
         :param created_before: only those signed in before, likewise.
@@ -200,7 +213,13 @@ class RedisSessionInterface(SessionInterface):
             only=None if only is None else sids_of("only", only),
             keep=sids_of("keep", keep),
         )
-        return sum(len(page) for page in pages)
+        current = _session_of_request(sessions)
+        ended = 0
+        for page in pages:
+            ended += len(page)
+            if current is not None and current._opened_by(page):
+                current._end()
+        return ended
 
     def _any_sessions(self) -> ApplicationSessions:
         """Return the sessions of the current application, or of the one that has these."""
@@ -217,6 +236,10 @@ class RedisSessionInterface(SessionInterface):
                     "or work inside app.app_context()."
                 )
             settings = read_settings({}, redis=self._redis, prefix=self._prefix)
+            if self._prefix is None:
+                # Under another prefix than the application's there is nothing to end, and a
+                # revocation would seem to have worked.
+                log.warning(_NO_APPLICATION, settings.prefix)
             self._latest = ApplicationSessions(settings)
         return self._latest
 
@@ -229,6 +252,14 @@ def sessions_of(app: Flask) -> ApplicationSessions | None:
     """
     interface = app.session_interface
     return interface._sessions(app) if isinstance(interface, RedisSessionInterface) else None
+
+
+def _session_of_request(sessions: ApplicationSessions) -> RedisSession | None:
+    """Return the session of the current request, if there is one and it is one of these."""
+    if not has_request_context():
+        return None
+    session = current_session._get_current_object()  # type: ignore[attr-defined]
+    return session if isinstance(session, RedisSession) and session._source is sessions else None
 
 
 def _token_of(request: Request, name: str) -> Token | None:

@@ -73,6 +73,16 @@ class TestWhere:
         assert 2 == len(interface.list_sessions(23))
         assert 2 == interface.revoke_sessions(23)
 
+    def test_no_application(self, valkey, caplog):
+        """Where the prefix of no application is known and none was given, that is said, once."""
+        interface = RedisSessionInterface(shared_client(valkey))
+        make_app(interface, SESSION_KEY_PREFIX="shop:")
+        told = RedisSessionInterface(shared_client(valkey), prefix="session:")
+
+        assert [0, 0, 0] == [each.revoke_sessions(23) for each in (interface, interface, told)]
+        assert ["session:"] == [record.args[0] for record in caplog.records]
+        assert "give prefix=" in caplog.text
+
     def test_prefix(self, valkey):
         """Without an application the prefix is the argument."""
         Site(valkey, prefix="mine:").browsers(23, 2)
@@ -104,6 +114,58 @@ class TestWhere:
         assert 1 == browser.visit(view).value
         assert None is browser.cookie
         assert set() == site.names()
+
+    @pytest.mark.parametrize("load", ["auto", "all"])
+    @pytest.mark.parametrize("looks", [True, False])
+    def test_current_request_goes_on(self, valkey, load, looks):
+        """A request that ends its own session goes on with a new one, as after a new password."""
+        site = Site(valkey, SESSION_LOAD=load)
+        browser, other = site.browsers(23, 2)
+        browser.set(**{f"key{number}": "x" * 1000 for number in range(20)})
+        for _ in range(3):
+            browser.visit(lambda: session["user_id"])
+        before = browser.sid
+
+        def view():
+            if looks:
+                assert 23 == session["user_id"]
+            site.interface.revoke_sessions(23)
+            assert session.get("user_id") is None
+            session["user_id"] = 23
+            session["news"] = "changed"
+
+        browser.visit(view)
+
+        assert before != browser.sid
+        assert {"user_id": 23, "news": "changed"} == browser.read()
+        assert [browser.sid] == sids(site.interface.list_sessions(23))
+        assert [False] == live(other)
+
+    def test_current_request_is_spared(self, site):
+        """A request that ends other sessions goes on with its own."""
+        browser, other = site.browsers(23, 2)
+
+        def view():
+            session["a"] = 1
+            return site.interface.revoke_sessions(23, keep=session.sid)
+
+        assert 1 == browser.visit(view).value
+        assert {"user_id": 23, "a": 1} == browser.read()
+        assert [False] == live(other)
+
+    def test_current_request_of_another_application(self, valkey, site):
+        """The session of a request to another application is not among them."""
+        browser = Site(valkey, prefix="other:").browser()
+        browser.set(a=1)
+        (victim,) = site.browsers(23, 1)
+
+        def view():
+            with site.app.app_context():
+                return site.interface.revoke_sessions(23)
+
+        assert 1 == browser.visit(view).value
+        assert {"a": 1} == browser.read()
+        assert [False] == live(victim)
 
 
 class TestList:

@@ -74,6 +74,15 @@ def test_no_advice(
     assert [] == advice(caplog, app, url)
 
 
+@pytest.mark.parametrize("host", ["evil.example", "a b", "[::1"])
+def test_untrusted_host(valkey: Server, host: str) -> None:
+    """A host that is not trusted is refused, as by Flask, also where a session begins."""
+    app = application(valkey, TRUSTED_HOSTS=["example.com"])
+    app.before_request(lambda: session.update(visits=1))
+
+    assert 400 == app.test_client().post("/", headers={"Host": host}).status_code
+
+
 def test_host_prefix(valkey: Server, caplog: pytest.LogCaptureFixture) -> None:
     """A cookie named __Host- works: it is set and deleted as browsers demand of that name."""
     app = application(valkey, SESSION_COOKIE_NAME="__Host-session", **SAFE)

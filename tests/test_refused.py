@@ -105,6 +105,23 @@ class TestGone:
         assert {"user_id": 23, "c": 3} == browser.read()
         assert [browser.sid] == sids(site.interface.list_sessions(23))
 
+    def test_sign_in_again(self, site, browser):
+        """A sign-in as the user that was there is one too: nobody types a password in vain."""
+        browser.sign_in(23, d=4)
+        sid = browser.sid
+
+        browser.visit(
+            meanwhile(
+                lambda: dict(session),
+                lambda: Site(site.server).interface.revoke_sessions(23),
+                lambda: session.update(user_id=23, c=3, d=4),
+            )
+        )
+
+        assert sid != browser.sid
+        assert {"user_id": 23, "c": 3, "d": 4} == browser.read()
+        assert [browser.sid] == sids(site.interface.list_sessions(23))
+
 
 class TestRotated:
     """Another request rotated the secret while this one was running."""
