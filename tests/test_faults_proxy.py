@@ -25,7 +25,13 @@ def proxy(valkey):
 @pytest.fixture
 def site(valkey, proxy):
     """A site that reaches its server by way of the proxy."""
-    return Site(valkey, SESSION_REDIS_URL=proxy.url + "?socket_timeout=0.4")
+    return Site(valkey, SESSION_REDIS_URL=proxy.url + "?socket_timeout=1")
+
+
+@pytest.fixture
+def patient(valkey, proxy):
+    """A site that waits for a slow machine, where it is not the waiting that is tested."""
+    return Site(valkey, SESSION_REDIS_URL=proxy.url + "?socket_timeout=10")
 
 
 def visitor(site, **values):
@@ -55,9 +61,9 @@ def test_dropped(site, proxy, way):
     assert {"requests": {"a": 1}, "replies": {"a": 2}}[way] == browser.read()
 
 
-def test_delayed(site, proxy):
+def test_delayed(patient, proxy):
     """What comes late, but in time, is waited for."""
-    browser = visitor(site)
+    browser = visitor(patient)
     proxy.delays = {"replies": 0.1}
 
     browser.set(a=2)
@@ -79,10 +85,10 @@ def test_too_late(site, proxy):
                 wrong.append(answer.value)
 
     threads = [threading.Thread(target=read, args=(number,)) for number in range(8)]
-    proxy.delays = {"replies": 0.5}
+    proxy.delays = {"replies": 1.1}
     for thread in threads:
         thread.start()
-    time.sleep(1.2)
+    time.sleep(2.5)
     proxy.mend()
     for thread in threads:
         thread.join()
@@ -93,33 +99,33 @@ def test_too_late(site, proxy):
 
 @pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("way", ["requests", "replies"])
-def test_cut_once(site, proxy, way, step):
+def test_cut_once(patient, proxy, way, step):
     """A sign-in whose connection is cut at any byte is served by a second connection."""
-    browser = visitor(site)
+    browser = visitor(patient)
     before = proxy.passed[way]
     browser.sign_in("before")
     length = proxy.passed[way] - before
 
     cuts = range(0, length, step)
     for cut in cuts:
-        browser = visitor(site)
+        browser = visitor(patient)
         planted = browser.twin()
         proxy.cut(way, cut)
         browser.sign_in(cut)
         proxy.mend()
 
         assert {"a": 1, "user_id": cut} == browser.read()
-        assert [browser.sid] == site.index(cut)
+        assert [browser.sid] == patient.index(cut)
         assert {} == planted.read()
-    assert len(cuts) + 1 == len([name for name in site.names() if ":user:" not in name])
+    assert len(cuts) + 1 == len([name for name in patient.names() if ":user:" not in name])
     figure(f"sign-in cut in its {way}", f"at {len(cuts)} of {length} bytes, each served")
 
 
 @pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("way", ["requests", "replies"])
-def test_cut_always(site, proxy, way, step):
+def test_cut_always(patient, proxy, way, step):
     """A save whose connections are all cut is a 503, and is there in whole or not at all."""
-    browser = visitor(site, b=1)
+    browser = visitor(patient, b=1)
     before = proxy.passed[way]
     browser.set(a=0, b=0)
     length = proxy.passed[way] - before
@@ -138,12 +144,12 @@ def test_cut_always(site, proxy, way, step):
     figure(f"save cut twice in its {way}", f"of {len(range(0, length, step))}, {kept} not done")
 
 
-def test_duplicated(site, proxy):
+def test_duplicated(patient, proxy):
     """What reaches the server twice changes nothing the second time."""
     proxy.duplicates = True
-    browser = visitor(site)
+    browser = visitor(patient)
     planted = browser.twin()
-    others = [AnyBrowser(site) for _ in range(3)]
+    others = [AnyBrowser(patient) for _ in range(3)]
 
     browser.sign_in(23)
     browser.set(a=2)
@@ -153,10 +159,10 @@ def test_duplicated(site, proxy):
 
     assert {"a": 2, "user_id": 23} == browser.read()
     assert {} == planted.read()
-    assert {browser.sid, *(other.sid for other in others)} == set(site.index(23))
+    assert {browser.sid, *(other.sid for other in others)} == set(patient.index(23))
     assert 3 == browser.visit(lambda: session.clear_user_sessions(keep_current=True)).value
     browser.visit(lambda: session.clear())
-    assert set() == site.names()
+    assert set() == patient.names()
 
 
 @pytest.mark.parametrize("view", [lambda: session["a"], lambda: session.update(user_id=42)])
@@ -187,5 +193,5 @@ def test_time(site, proxy):
 
     browser.visit(lambda: session["a"], status=503)
 
-    assert 0.3 < time.monotonic() - began < SOON
-    figure("dropped, socket_timeout=0.4", f"503 after {took(began)}")
+    assert 0.9 < time.monotonic() - began < SOON
+    figure("dropped, socket_timeout=1", f"503 after {took(began)}")
