@@ -6,6 +6,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any
 
@@ -385,7 +386,8 @@ class Member:
         luck = self._luck()
         with self.site.client.lucky(luck):
             try:
-                event.result = call(event)
+                # As from another place, also where it happens in the middle of a request.
+                event.result = Context().run(call, event)
             except StoreUnavailable:
                 event.status = 503
         self._end(event, luck)
