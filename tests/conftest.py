@@ -181,9 +181,25 @@ def fragile(_fragile: Server) -> Server:
 
 @pytest.fixture(params=clients.LIBRARIES)
 def hasty_client(request: pytest.FixtureRequest, fragile: Server) -> Iterator[Any]:
-    """A client of either library that does not wait for long."""
-    options = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
-    with clients.application_client(fragile, library=request.param, **options) as client:
+    """A client of either library that waits for a server that runs, and not for one that hangs."""
+    with clients.application_client(fragile, library=request.param) as client:
+        pool = client.connection_pool
+
+        class Hasty(pool.connection_class):  # type: ignore[misc,name-defined]
+            def connect(self, *args: Any, **options: Any) -> None:
+                self._hurry()
+                super().connect(*args, **options)
+
+            def send_packed_command(self, *args: Any, **options: Any) -> None:
+                self._hurry()
+                super().send_packed_command(*args, **options)
+
+            def _hurry(self) -> None:
+                self.socket_timeout = 0.1 if fragile.paused else 10
+                if self._sock is not None:
+                    self._sock.settimeout(self.socket_timeout)
+
+        pool.connection_class = Hasty
         yield client
 
 

@@ -428,7 +428,7 @@ def test_what_got_no_answer_is_not_sent_again() -> None:
         thread.start()
         # Protocol 2: the greeting of the other one has a longer answer.
         url = f"redis://127.0.0.1:{listener.getsockname()[1]}?protocol=2"
-        error, _ = _failure(connect(url, timeout=0.3), "INCR", "key")
+        error, _ = _failure(connect(url, timeout=1), "INCR", "key")
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(10)
 
@@ -590,25 +590,25 @@ def test_no_command_takes_the_reply_of_one_before(
     valkey: Server, sentinels: SentinelSet, over: str, interrupted: bool
 ) -> None:
     """A connection with an unread reply is dropped: else the next user would be shown it."""
-    client = connect((valkey if over == "valkey" else sentinels).url, timeout=0.3)
+    client = connect((valkey if over == "valkey" else sentinels).url, timeout=1.5)
     client.set("key", "mine")
 
     def interrupt(*_: object) -> None:
         raise _Interrupt
 
-    # The server sends the reply to BLPOP after one second, and everything later after that.
+    # The server sends the reply to BLPOP after three seconds, and everything later after that.
     if interrupted:
         before = signal.signal(signal.SIGALRM, interrupt)
         signal.setitimer(signal.ITIMER_REAL, 0.1)
         try:
             with pytest.raises(_Interrupt):
-                client.blpop("nothing", 1)
+                client.blpop("nothing", 3)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
     else:
         with pytest.raises(redis.TimeoutError):
-            client.blpop("nothing", 1)
+            client.blpop("nothing", 3)
 
     assert b"mine" == client.get("key")
 

@@ -41,7 +41,7 @@ def _hanging_after(app: flask.Flask, server: Server, count: int) -> Iterator[Non
 def _app(server: Server, **options: Any) -> flask.Flask:
     app = make_app(server, **options)
     # A client that gives up soon, as those made from SESSION_REDIS_URL do.
-    client = application_client(server, socket_timeout=0.2)
+    client = application_client(server, socket_timeout=1)
     app.session_interface = RedisSessionInterface(redis=client)
     return app
 
