@@ -177,6 +177,10 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 20) 
         time.sleep(0.01)
 
 
+#: What this process was given: who was given a port takes it only some time later.
+_given: set[int] = set()
+
+
 def free_port(*, bus: bool = False) -> int:
     """Find a port that nothing listens on; with ``bus``, the one 10,000 above is free too.
 
@@ -186,11 +190,15 @@ def free_port(*, bus: bool = False) -> int:
     draw = secrets.SystemRandom()
     for _ in range(1000):
         port = draw.randrange(10_000, 22_000)
+        ports = {port, port + 10_000} if bus else {port}
+        if ports & _given:
+            continue
         with suppress(OSError), ExitStack() as stack:
-            for each in (port, port + 10_000) if bus else (port,):
+            for each in ports:
                 probe = stack.enter_context(socket.socket())
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((HOST, each))
+            _given.update(ports)
             return port
     raise NotReady("no free port")
 
