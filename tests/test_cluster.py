@@ -34,7 +34,7 @@ def site(request, cluster):
     """A site on a cluster, by a client of the user's and by a URL."""
     if request.param == "client":
         return Site(cluster)
-    return Site(cluster, SESSION_REDIS_URL=cluster.url)
+    return Site(cluster, SESSION_REDIS_URL=patient(cluster))
 
 
 @pytest.fixture
@@ -42,6 +42,11 @@ def replicated():
     """A cluster of three primaries with a replica each, which a test may break."""
     with Cluster(replicas=1, node_timeout=1500) as cluster:
         yield cluster
+
+
+def patient(cluster):
+    """Return the URL of a cluster for tests that are not about a node that hangs."""
+    return f"{cluster.url}?socket_timeout=5&socket_connect_timeout=5"
 
 
 def keys_of(sent):
@@ -180,7 +185,7 @@ def move(cluster, slot, source, target, *, ends=True):
 
 def test_migration(cluster):
     """Slots that move under load lose no acknowledged write, and refuse only as announced."""
-    site = Site(cluster, SESSION_REDIS_URL=cluster.url)
+    site = Site(cluster, SESSION_REDIS_URL=patient(cluster))
     signed, wrong, stop = [], [], threading.Event()
 
     def sign_in():
@@ -221,7 +226,7 @@ def test_migration(cluster):
 @pytest.mark.parametrize("ends", [True, False], ids=["moved", "on the move"])
 def test_index_moves(cluster, ends):
     """An index that another node has on the way, in another order, is ended to its end."""
-    site = Site(cluster, SESSION_REDIS_URL=cluster.url)
+    site = Site(cluster, SESSION_REDIS_URL=patient(cluster))
     make(site.redis, 23, 12_000)
     index = "session:user:23"
     source = cluster.node_of(index)
@@ -245,7 +250,7 @@ def test_index_moves(cluster, ends):
 @pytest.mark.parametrize("command", [["revoke-all", "--yes"], ["count"], ["doctor"]], ids=" ".join)
 def test_slots_move_meanwhile(cluster, monkeypatch, command, ends):
     """Where keys go to a node that was looked through already, ``flask sessions`` says so."""
-    site = Site(cluster, SESSION_REDIS_URL=cluster.url)
+    site = Site(cluster, SESSION_REDIS_URL=patient(cluster))
     make(site.redis, None, 90)
     victims = make(site.redis, 23, 90)
     pages = Survey.pages
@@ -279,7 +284,7 @@ def test_slots_move_meanwhile(cluster, monkeypatch, command, ends):
 
 def test_slot_on_the_move(cluster, monkeypatch):
     """Of a slot that was on the move from the beginning, no key is missed, whenever it moves."""
-    site = Site(cluster, SESSION_REDIS_URL=cluster.url)
+    site = Site(cluster, SESSION_REDIS_URL=patient(cluster))
     victims = make(site.redis, 23, 90)
     Browser(site).visit()
     # The one that would be the first to be looked at.
@@ -306,7 +311,7 @@ def test_slot_on_the_move(cluster, monkeypatch):
 
 def test_slots_both_ways(cluster):
     """Where keys go both ways between two nodes, there is no order, and that is said."""
-    site = Site(cluster, SESSION_REDIS_URL=cluster.url)
+    site = Site(cluster, SESSION_REDIS_URL=patient(cluster))
     first, second, _ = cluster.nodes
     open_slot(0, first, second)
     open_slot(6000, second, first)
@@ -322,7 +327,7 @@ def test_slots_both_ways(cluster):
 
 def test_node_is_missing(cluster):
     """With slots that nobody holds, ``flask sessions`` does not pass for having seen all."""
-    site = Site(cluster, SESSION_REDIS_URL=cluster.url)
+    site = Site(cluster, SESSION_REDIS_URL=patient(cluster))
     make(site.redis, 23, 10)
     node = cluster.nodes[0]
     for each in cluster.nodes:
@@ -342,7 +347,7 @@ def test_acl(cluster):
     for node in cluster.nodes:
         node.ask("ACL", "SETUSER", "sessions", "reset", *given)
         node.ask("ACL", "LOG", "RESET")
-    url = cluster.url.replace("://", "://sessions:a-long-password@")
+    url = patient(cluster).replace("://", "://sessions:a-long-password@")
     site = Site(cluster, SESSION_REDIS_URL=url)
 
     everything(site)
@@ -364,7 +369,7 @@ def test_acl_of_administration(cluster):
     for node in cluster.nodes:
         node.ask("ACL", "SETUSER", "admin", "reset", *rules("sessions-admin"), *further)
         node.ask("ACL", "LOG", "RESET")
-    url = cluster.url.replace("://", "://admin:a-long-password@")
+    url = patient(cluster).replace("://", "://admin:a-long-password@")
 
     administer(Site(cluster, SESSION_REDIS_URL=url))
 

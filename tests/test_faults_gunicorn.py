@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import gauges
 from faults import Gunicorn, figure
 from servers import Server, wait_until
 
@@ -35,9 +36,10 @@ def at_once(visitors, paths):
     return statuses
 
 
+@pytest.mark.timeout(300)
 def test_parallel_writes(kept):
     """Of 4,000 parallel writes of different keys to one session none is lost or refused."""
-    with Gunicorn(SESSION_REDIS_URL=kept.url) as site:
+    with Gunicorn(SESSION_REDIS_URL=f"{kept.url}?socket_timeout=10") as site:
         first = site.visitor()
         first.ask("/sign-in/23")
         visitors = [site.visitor(first.cookie) for _ in range(16)]
@@ -62,7 +64,7 @@ def test_outage(kept, how):
         for visitor in visitors:
             visitor.ask("/sign-in/23")
         cookies = [visitor.cookie for visitor in visitors]
-        workers = site.pids()
+        workers = set(gauges.workers(site.pid))
 
         if how == "killed":
             kept.kill()
@@ -85,6 +87,6 @@ def test_outage(kept, how):
         assert [200] * 64 == untouched
         assert [200] * 64 == recovered
         assert cookies == [visitor.cookie for visitor in visitors]
-        assert workers == site.pids()
+        assert workers == set(gauges.workers(site.pid))
         # Of 18 requests a worker may get none, and then it has nothing to tell.
         assert 1 <= site.log.count("Redis fails") == site.log.count("answers again") <= 2

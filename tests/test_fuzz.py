@@ -19,7 +19,7 @@ def _kept(tmp_path, monkeypatch):
 
 
 @pytest.mark.one_server("the targets have a server of their own kind")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_targets(valkey, capsys):
     """No target fails for some hundred inputs, and each takes some branches."""
     outcomes = {name: fuzz.fuzz(name, seconds=1, port=valkey.port) for name in fuzz.NAMES}
