@@ -19,8 +19,10 @@ from flask_redis_session.record import (
     standing_of,
     text,
 )
+from hostile import unhurried
 
 
+@unhurried
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_every_key_has_a_field_of_its_own(key):
     """A key comes back from its field, and no field of a user's is one of ours."""

@@ -117,11 +117,11 @@ class TestRead:
     @pytest.mark.one_server("a cluster takes a round trip more per node")
     def test_touch_interval(self, site, browser):
         """Within the touch interval a reader writes nothing; after it, one touch moves expiry."""
-        site.later(59)
+        site.later(50)
 
         assert set() == writes(cost_of(browser, lambda: session["a"]))
 
-        site.later(2)
+        site.later(20)
         cost = cost_of(browser, lambda: session["a"])
 
         assert ["hgetall", "evalsha", "evalsha"] == cost.names
@@ -151,11 +151,11 @@ class TestRead:
         warm(site)
         browser = site.browser()
         browser.set(a=1)
-        site.later(9)
+        site.later(5)
 
         assert set() == writes(cost_of(browser, lambda: session["a"]))
 
-        site.later(2)
+        site.later(7)
 
         assert {"hset", "pexpireat"} == writes(cost_of(browser, lambda: session["a"]))
 
