@@ -274,15 +274,6 @@ class TrackedMapping(MutableMapping[str, Any]):
         with self._lock:
             return bool(self._encoded(key for key in self._mutable if key not in self._assigned))
 
-    def _own(self, changes: Changes) -> dict[bytes, bytes]:
-        """Return what the request itself assigned, also where that was stored already.
-
-        :param changes: what it changed.
-        """
-        names = map(_field, self._assigned)
-        same = {name: self._fields[name] for name in names if name in self._fields and name}
-        return {**same, **changes.sets}
-
     def _known(self) -> dict[bytes, bytes]:
         """Return the content as far as it is known, encoded: for a session of its own."""
         kept = {

@@ -158,13 +158,11 @@ class Save:
             session._disown()
             return self._new()
         reason: Literal["gone", "rotated"] = "gone" if committed.what == "gone" else "rotated"
-        # One who signed in as the user that was there is to be signed in all the same.
-        binding = binding or session._signs_in()
         if binding is None or binding.user is None:
             self._refused(reason)
             return "clear" if reason == "gone" else "leave"
         # What an ended session held stays dead; a rotated one is alive and was ours to read.
-        content = session._own(changes) if reason == "gone" else session._known()
+        content = changes.sets if reason == "gone" else session._known()
         return self._create(Changes(content), binding)
 
     def _create(self, changes: Changes, binding: Binding) -> Cookie:

@@ -309,11 +309,6 @@ class RedisSession(TrackedMapping, SessionMixin):
         """Tell whether the request's cookie names one of these sessions, without a load."""
         return self._token is not None and self._token.sid in sids
 
-    def _signs_in(self) -> Binding | None:
-        """Return whose the request says that the session is, be it the same user as before."""
-        user = self._user() if any(k in self._assigned for k in self._source.user_keys) else None
-        return Binding(user) if user is not None else None
-
     def _end(self) -> None:
         """Become a new and empty session: the stored one has been ended."""
         if self._token is not None:

@@ -105,22 +105,28 @@ class TestGone:
         assert {"user_id": 23, "c": 3} == browser.read()
         assert [browser.sid] == sids(site.interface.list_sessions(23))
 
-    def test_sign_in_again(self, site, browser):
-        """A sign-in as the user that was there is one too: nobody types a password in vain."""
-        browser.sign_in(23, d=4)
-        sid = browser.sid
+    @pytest.mark.parametrize("act", ["revoked", "rotated"])
+    def test_same_user(self, site, browser, act):
+        """To say again whose the session is is no sign-in, and brings back nothing that ended."""
+        browser.sign_in(23)
+        thief = browser.twin()
 
-        browser.visit(
+        def end():
+            if act == "revoked":
+                return Site(site.server).interface.revoke_sessions(23)
+            return rotate(browser)
+
+        answer = thief.visit(
             meanwhile(
-                lambda: dict(session),
-                lambda: Site(site.server).interface.revoke_sessions(23),
-                lambda: session.update(user_id=23, c=3, d=4),
+                lambda: session["user_id"],
+                end,
+                lambda: session.update(user_id=session["user_id"], c=3),
             )
         )
 
-        assert sid != browser.sid
-        assert {"user_id": 23, "c": 3, "d": 4} == browser.read()
-        assert [browser.sid] == sids(site.interface.list_sessions(23))
+        assert answer.cookie is None or not answer.cookie.value
+        assert [browser.sid] * (act == "rotated") == site.index(23)
+        assert (act == "rotated") == bool(site.redis.exists(site.key(browser.sid)))
 
 
 class TestRotated:
