@@ -104,7 +104,7 @@ def test_cluster_slots(cluster):
 
 def test_sentinel():
     """A primary that Sentinels know, by a client and by a URL."""
-    with SentinelSet() as sentinels:
+    with SentinelSet(down_after=60_000) as sentinels:
         client = application_client(sentinels)
         everything(Site(sentinels.primary, redis=client))
         client.close()

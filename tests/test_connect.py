@@ -29,7 +29,7 @@ BOUND = 3.0
 @pytest.fixture(scope="module")
 def sentinels() -> Iterator[SentinelSet]:
     """A primary, its replica and three sentinels."""
-    with SentinelSet() as sentinels:
+    with SentinelSet(down_after=60_000) as sentinels:
         yield sentinels
 
 

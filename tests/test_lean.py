@@ -50,7 +50,7 @@ def test_as_many_connections_as_requests(over, valkey):
     if over == "one server":
         _commands_at_once(valkey, valkey.url, 150)
     else:
-        with SentinelSet() as sentinels:
+        with SentinelSet(down_after=60_000) as sentinels:
             _commands_at_once(sentinels.primary, sentinels.url, 150)
 
 
