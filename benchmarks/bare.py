@@ -22,6 +22,8 @@ import flask_redis_session
 from contenders import DAY, NoSessions, text
 
 IDLE = int(DAY.total_seconds())
+#: The lifetime of a permanent session, Flask's default, in seconds: one that has it is not capped.
+OF_PERMANENT = "2678400"
 #: How long a user's index lives: the idle time and a touch interval, in milliseconds.
 INDEX = (IDLE + 60) * 1000 + 1
 OF_RECORD = ("@seen", "@idle", "@user")
@@ -76,8 +78,8 @@ def digest(secret: str) -> str:
 
 def arguments(proof: str, fresh: str, *sets: str | bytes) -> tuple[Any, ...]:
     """Return the arguments of the commit script."""
-    mode = "2678400" if proof else "set"
-    return (proof, fresh, str(IDLE), mode, "", "", 0, *sets)
+    kept = OF_PERMANENT if proof else "set"
+    return (proof, fresh, str(IDLE), kept, "", "", 0, *sets)
 
 
 def bare(data: dict[str, Any], size: int, url: str) -> Flask:

@@ -151,7 +151,8 @@ def is_elsewhere(url: str) -> bool:
 
     :param url: as in ``SESSION_REDIS_URL``; it has been checked.
     """
-    if not re.fullmatch(r"embedded://(\?.*)?", url.strip()):
+    parts = _URL.fullmatch(url.strip())
+    if parts is None or parts["scheme"] != "embedded" or parts["path"]:
         return False
     from . import embedded  # noqa: PLC0415
 

@@ -221,7 +221,7 @@ class RedisSession(TrackedMapping, SessionMixin):
         self._modified = True
 
     def _fetch(self, key: str | None) -> None:
-        # Of threads that share it, one loads.
+        # Of threads that share it, one at a time.
         with self._lock:
             self._load(key)
 

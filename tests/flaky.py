@@ -116,20 +116,24 @@ class FlakyRedis(redis.Redis):
         luck = self._here.luck
         if luck is None:
             return send()
-        if luck.draws.random() < 0.02:
-            self.pace.linger(luck.draws.randint(1, 6))
+        self._linger(luck, 0.02, 6)
         fate = luck.next()
         try:
             return exchanged(connection, send, fate)
         finally:
-            if fate == "lost" and luck.draws.random() < 0.5:
-                self.pace.linger(luck.draws.randint(1, 6))
+            if fate == "lost":
+                self._linger(luck, 0.5, 6)
 
     def part(self) -> None:
         """Let others pass between two pieces of a pipeline, now and then."""
         luck = self._here.luck
-        if luck is not None and luck.draws.random() < 0.2:
-            self.pace.linger(luck.draws.randint(1, 20))
+        if luck is not None:
+            self._linger(luck, 0.2, 20)
+
+    def _linger(self, luck: Luck, chance: float, most: int) -> None:
+        """Let others do up to so many operations, by chance."""
+        if luck.draws.random() < chance:
+            self.pace.linger(luck.draws.randint(1, most))
 
     def splits(self) -> bool:
         """Tell whether a pipeline goes in pieces: a server may serve others in between."""

@@ -18,7 +18,7 @@ from history import Event
 from operations import PREFIX, Token
 
 if TYPE_CHECKING:
-    from crowd import Place, Site
+    from throng import Place, Site
 
 USERS = tuple("123456")
 #: From how many keys on a session is tidied up.
