@@ -43,8 +43,8 @@ class Hand:
         self.client = client
         self.by_name = by_name
         folder = Path(flask_redis_session.__file__).parent
-        self.commit_sha = client.script_load((folder / "commit.lua").read_text("utf-8"))
-        self.index_sha = client.script_load((folder / "index.lua").read_text("utf-8"))
+        self.commit_sha = client.script_load((folder / "storage/commit.lua").read_text("utf-8"))
+        self.index_sha = client.script_load((folder / "storage/index.lua").read_text("utf-8"))
 
     def opened(self) -> tuple[str, str]:
         """Return the key and the digest of the secret."""

@@ -24,7 +24,7 @@ from markupsafe import Markup
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from flask_redis_session.codec import decode, encode
+from flask_redis_session.request.codec import decode, encode
 
 TURNS = 21
 SECONDS_PER_TURN = 0.01

@@ -24,8 +24,8 @@ from wsgi import Browser
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from flask_redis_session.index import _INDEX
-from flask_redis_session.store import _COMMIT
+from flask_redis_session.storage.session_hash import _COMMIT
+from flask_redis_session.storage.user_index import _INDEX
 from servers import HOST, Link, Server, wait_until
 
 KEYS, EACH = 3, 20

@@ -9,8 +9,8 @@ from .errors import UnreadableValue as UnreadableValue
 from .errors import UnstorableValue as UnstorableValue
 from .errors import WrongType as WrongType
 from .interface import RedisSessionInterface as RedisSessionInterface
-from .record import SessionInfo as SessionInfo
-from .session import RedisSession as RedisSession
+from .request.session import RedisSession as RedisSession
+from .storage.record import SessionInfo as SessionInfo
 
 __all__ = [
     "RedisSession",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from .advice import Advice
-from .connect import connect
+from .client.commands import Commands
+from .client.url import connect
 from .device import clipped, device
 from .errors import (
     RevocationIncomplete,
@@ -19,15 +20,14 @@ from .errors import (
     SettingError,
     StoreUnavailable,
 )
-from .plan import Plans
-from .record import Changes, Record, SessionInfo, field_of, moment
-from .server import Server
+from .request.backend import Loaded, Usage, When
+from .request.loading import LoadPlans
+from .request.touch_memory import TouchMemory
 from .settings import Settings
 from .signals import session_ended
-from .source import Loaded, Usage, When
-from .store import Lifetime, Store
-from .token import Token, is_sid
-from .touches import Touches
+from .storage.record import Changes, Record, SessionInfo, field_of, moment
+from .storage.session_hash import Lifetime, SessionHashes
+from .storage.token import Token, is_sid
 
 if TYPE_CHECKING:
     from flask import Flask, Request
@@ -42,7 +42,7 @@ MOST_SECONDS = 1e15
 MOST_SESSIONS = 2**62
 
 
-class ApplicationSessions:
+class ApplicationBackend:
     """The sessions of one application, as its sessions and its interface see them.
 
     :param settings: the settings of the application.
@@ -54,20 +54,20 @@ class ApplicationSessions:
         self._app: Callable[[], Flask | None] = _nobody if app is None else ref(app)
         self.user_keys = settings.user_keys
         self.absolute = settings.absolute
-        self.server = Server(self._client)
-        self.store = Store(
-            self.server,
+        self.redis = Commands(self._client)
+        self.hashes = SessionHashes(
+            self.redis,
             settings.prefix,
             absolute=settings.absolute,
             touch_interval=settings.touch_interval,
             revoke_wait=settings.revoke_wait,
         )
-        self._plans = Plans() if settings.load == "auto" else None
+        self._plans = LoadPlans() if settings.load == "auto" else None
         #: What the application is told of its cookie.
         self.advice = Advice()
         self._first_flags: dict[str, Any] | None = None
         #: What this process touched lately.
-        self.touches = Touches()
+        self.touches = TouchMemory()
 
     def _client(self) -> Any:
         if self.settings.url is None:
@@ -83,7 +83,7 @@ class ApplicationSessions:
         :raises StoreUnavailable: where Redis fails.
         """
         fields = self._fields(key, usage)
-        return self.store.load(token, fields), fields
+        return self.hashes.load(token, fields), fields
 
     def _fields(self, key: str | None, usage: Usage) -> tuple[bytes, ...] | None:
         """Return the fields to ask for; ``None``: all."""
@@ -127,10 +127,10 @@ class ApplicationSessions:
         :param current: the sid of the current session.
         :raises StoreUnavailable: where Redis fails.
         """
-        now = moment(self.store.clock.now())
+        now = moment(self.hashes.clock.now())
         infos = [
             replace(info, current=True, last_seen_at=now) if info.sid == current else info
-            for info in self.store.index.sessions(user)
+            for info in self.hashes.index.sessions(user)
         ]
         return sorted(infos, key=_last_seen, reverse=True)
 
@@ -147,7 +147,7 @@ class ApplicationSessions:
         if limit is not None:
             _check_count("limit", limit)
         _check_count("offset", offset)
-        infos = self.store.index.sessions(user, limit=limit, offset=offset)
+        infos = self.hashes.index.sessions(user, limit=limit, offset=offset)
         return sorted(infos, key=_last_seen, reverse=True)
 
     def revoke(
@@ -163,7 +163,7 @@ class ApplicationSessions:
         """
         limit = self.epoch("before", before)
         spared = {keep} if keep is not None else set[str]()
-        if current is not None and limit is not None and limit <= self.store.clock.now():
+        if current is not None and limit is not None and limit <= self.hashes.clock.now():
             spared.add(current)
         pages = self.revoked(user, before=limit, keep=spared)
         return [sid for page in pages for sid in page]
@@ -200,7 +200,7 @@ class ApplicationSessions:
         """
         ended = 0
         try:
-            for page in self.store.index.revoke(
+            for page in self.hashes.index.revoke(
                 user, before=before, created_before=created_before, only=only, keep=keep
             ):
                 ended += len(page)
@@ -234,7 +234,7 @@ class ApplicationSessions:
         with suppress(StoreUnavailable):
             # In an order that is the same for all: of two sign-ins at once, each would else end
             # the other.
-            surplus = [sid for sid in self.store.index.ranked(user)[most:] if sid != keep]
+            surplus = [sid for sid in self.hashes.index.ranked(user)[most:] if sid != keep]
             if surplus:
                 deque(self.revoked(user, only=surplus, reason="replaced"), maxlen=0)
 
@@ -246,16 +246,16 @@ class ApplicationSessions:
         :param lifetime: how long it may be idle.
         """
         if record is not None:
-            if not self.store.is_due(record.born, record.seen, record.idle):
+            if not self.hashes.is_due(record.born, record.seen, record.idle):
                 return True
         else:
-            alive = self.touches.standing(token, self.store.interval(lifetime.idle))
+            alive = self.touches.standing(token, self.hashes.interval(lifetime.idle))
             if alive is not None:
                 return alive
         # Noted before: of many requests at once, one is enough.
         self.touches.note(token, alive=False)
         try:
-            committed = self.store.commit(token, Changes(), lifetime, known=record)
+            committed = self.hashes.commit(token, Changes(), lifetime, known=record)
         except StoreUnavailable:
             # A request that does without its session must not wait for a dead server.
             self.touches.pause()
@@ -297,7 +297,7 @@ class ApplicationSessions:
         if when is None:
             return None
         if isinstance(when, timedelta):
-            return self.store.clock.now() - when.total_seconds()
+            return self.hashes.clock.now() - when.total_seconds()
         if isinstance(when, datetime):
             if when.utcoffset() is None:
                 problem = "the time is naive; say which zone, as in datetime.now(timezone.utc)."

@@ -11,14 +11,14 @@ from flask import current_app, has_app_context, has_request_context
 from flask import session as current_session
 from flask.sessions import SessionInterface, SessionMixin
 
-from .application import ApplicationSessions, sids_of
+from .application import ApplicationBackend, sids_of
 from .errors import StoreUnavailable
-from .record import SessionInfo
-from .save import Cookie, Save
-from .session import RedisSession, user_text
+from .request.backend import When
+from .request.save import Cookie, Save
+from .request.session import RedisSession, user_text
 from .settings import read_settings
-from .source import When
-from .token import Token, parse_cookie
+from .storage.record import SessionInfo
+from .storage.token import Token, parse_cookie
 
 if TYPE_CHECKING:
     from flask import Flask, Request, Response
@@ -58,7 +58,7 @@ class RedisSessionInterface(SessionInterface):
         self._prefix = prefix
         self._lock = threading.Lock()
         # The application's sessions where no context tells which: outside of one.
-        self._latest: ApplicationSessions | None = None
+        self._latest: ApplicationBackend | None = None
         self._applications = 0
 
     def init_app(self, app: Flask) -> None:
@@ -71,29 +71,29 @@ class RedisSessionInterface(SessionInterface):
         if EXTENSION in app.extensions:
             raise RuntimeError("This application has its sessions already: call init_app once.")
         app.session_interface = self
-        self._sessions(app)
+        self._backend_of(app)
 
-    def _sessions(self, app: Flask) -> ApplicationSessions:
+    def _backend_of(self, app: Flask) -> ApplicationBackend:
         """Return an application's sessions; the first call reads its settings."""
-        sessions: ApplicationSessions
-        owner, sessions = app.extensions.get(EXTENSION, _NOBODY)
+        backend: ApplicationBackend
+        owner, backend = app.extensions.get(EXTENSION, _NOBODY)
         if owner is self:
-            return sessions
+            return backend
         with self._lock:
-            owner, sessions = app.extensions.get(EXTENSION, _NOBODY)
+            owner, backend = app.extensions.get(EXTENSION, _NOBODY)
             if owner is not self:
                 settings = read_settings(app.config, redis=self._redis, prefix=self._prefix)
                 self._applications += 1
-                sessions = self._latest = ApplicationSessions(settings, app)
-                app.extensions[EXTENSION] = (self, sessions)
-        return sessions
+                backend = self._latest = ApplicationBackend(settings, app)
+                app.extensions[EXTENSION] = (self, backend)
+        return backend
 
     def open_session(self, app: Flask, request: Request) -> RedisSession:
         """Return the session of a request; nothing is asked of Redis until it is used."""
-        sessions = self._sessions(app)
+        backend = self._backend_of(app)
         token = _token_of(request, self.get_cookie_name(app))
         return self.session_class(
-            sessions, token, permanent=sessions.settings.permanent, request=request
+            backend, token, permanent=backend.settings.permanent, request=request
         )
 
     def save_session(self, app: Flask, session: SessionMixin | None, response: Response) -> None:
@@ -111,13 +111,13 @@ class RedisSessionInterface(SessionInterface):
             if session._modified or response.status_code == 500:
                 _refuse(app, response, session._failure)
             return
-        sessions = self._sessions(app)
+        backend = self._backend_of(app)
         if session._usage is not None:
-            sessions.learn(session._usage)
+            backend.learn(session._usage)
             session._usage = None
         save = Save(
             app,
-            sessions,
+            backend,
             session,
             refreshes=app.config["SESSION_REFRESH_EACH_REQUEST"],
         )
@@ -148,7 +148,7 @@ class RedisSessionInterface(SessionInterface):
     ) -> None:
         # A browser replaces or deletes only the cookie with these same flags.
         flags = self._cookie_flags(app)
-        if not self._sessions(app).reflags(flags) and cookie == "same":
+        if not self._backend_of(app).reflags(flags) and cookie == "same":
             return
         name = self.get_cookie_name(app)
         if cookie == "clear":
@@ -163,7 +163,7 @@ class RedisSessionInterface(SessionInterface):
             if not (app.debug or app.testing) and session._request is not None:
                 # As it was sent: Flask's own property raises on a host it does not trust.
                 host = session._request.environ.get("HTTP_HOST", "")
-                self._sessions(app).advice.give(name, flags, host)
+                self._backend_of(app).advice.give(name, flags, host)
             # OWASP Session Management, Web Content Caching: a new secret is for one reader.
             response.cache_control.no_store = True
 
@@ -179,7 +179,7 @@ class RedisSessionInterface(SessionInterface):
         :raises TypeError: where one of them is no number, or ``user_id`` no user's id.
         :raises StoreUnavailable: where Redis fails.
         """
-        return self._any_sessions().page(user_text("user_id", user_id), limit, offset)
+        return self._any_backend().page(user_text("user_id", user_id), limit, offset)
 
     def revoke_sessions(
         self,
@@ -205,15 +205,15 @@ class RedisSessionInterface(SessionInterface):
         :raises RevocationIncomplete: where Redis fails on the way; to call it again ends the rest.
         :raises RevocationUnconfirmed: where fewer replicas have it than ``SESSION_REVOKE_WAIT``.
         """
-        sessions = self._any_sessions()
-        pages = sessions.revoked(
+        backend = self._any_backend()
+        pages = backend.revoked(
             user_text("user_id", user_id),
-            before=sessions.epoch("before", before),
-            created_before=sessions.epoch("created_before", created_before),
+            before=backend.epoch("before", before),
+            created_before=backend.epoch("created_before", created_before),
             only=None if only is None else sids_of("only", only),
             keep=sids_of("keep", keep),
         )
-        current = _session_of_request(sessions)
+        current = _session_of_request(backend)
         ended = 0
         for page in pages:
             ended += len(page)
@@ -221,10 +221,10 @@ class RedisSessionInterface(SessionInterface):
                 current._end()
         return ended
 
-    def _any_sessions(self) -> ApplicationSessions:
+    def _any_backend(self) -> ApplicationBackend:
         """Return the sessions of the current application, or of the one that has these."""
         if has_app_context() and current_app.session_interface is self:
-            return self._sessions(current_app._get_current_object())  # type: ignore[attr-defined]
+            return self._backend_of(current_app._get_current_object())  # type: ignore[attr-defined]
         if self._applications > 1:
             raise RuntimeError(
                 "These sessions serve several applications: say which, by app.app_context()."
@@ -240,26 +240,26 @@ class RedisSessionInterface(SessionInterface):
                 # Under another prefix than the application's there is nothing to end, and a
                 # revocation would seem to have worked.
                 log.warning(_NO_APPLICATION, settings.prefix)
-            self._latest = ApplicationSessions(settings)
+            self._latest = ApplicationBackend(settings)
         return self._latest
 
 
-def sessions_of(app: Flask) -> ApplicationSessions | None:
+def backend_of(app: Flask) -> ApplicationBackend | None:
     """Return the sessions of an application, or ``None`` where they are not these.
 
     :param app: the application.
     :raises SettingError: where this reads its settings, and one is ill-typed.
     """
     interface = app.session_interface
-    return interface._sessions(app) if isinstance(interface, RedisSessionInterface) else None
+    return interface._backend_of(app) if isinstance(interface, RedisSessionInterface) else None
 
 
-def _session_of_request(sessions: ApplicationSessions) -> RedisSession | None:
+def _session_of_request(backend: ApplicationBackend) -> RedisSession | None:
     """Return the session of the current request, if there is one and it is one of these."""
     if not has_request_context():
         return None
     session = current_session._get_current_object()  # type: ignore[attr-defined]
-    return session if isinstance(session, RedisSession) and session._source is sessions else None
+    return session if isinstance(session, RedisSession) and session._backend is backend else None
 
 
 def _token_of(request: Request, name: str) -> Token | None:

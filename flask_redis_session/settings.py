@@ -10,9 +10,9 @@ from difflib import get_close_matches
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal
 
-from .connect import check_url, reply_timeout
+from .client.url import check_url, reply_timeout
 from .errors import SettingError
-from .record import LONGEST
+from .storage.record import LONGEST
 
 if TYPE_CHECKING:
     from flask import Request

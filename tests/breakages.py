@@ -17,14 +17,14 @@ from hashlib import sha1
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from flask_redis_session import mapping as mapping_module
-from flask_redis_session import server as server_module
-from flask_redis_session.index import Index
-from flask_redis_session.save import Save
-from flask_redis_session.server import Script
-from flask_redis_session.session import RedisSession
-from flask_redis_session.store import Store
-from flask_redis_session.token import Token
+from flask_redis_session.client import commands as server_module
+from flask_redis_session.client.commands import Script
+from flask_redis_session.request import mapping as mapping_module
+from flask_redis_session.request.save import Save
+from flask_redis_session.request.session import RedisSession
+from flask_redis_session.storage.session_hash import SessionHashes
+from flask_redis_session.storage.token import Token
+from flask_redis_session.storage.user_index import UserIndex
 
 
 def rewritten(text: str) -> Script:
@@ -74,31 +74,31 @@ class Breakage(NamedTuple):
 
 
 def _index_after_the_cookie() -> None:
-    def create(self: Store, *args: Any) -> Any:
-        add = Index.add
+    def create(self: SessionHashes, *args: Any) -> Any:
+        add = UserIndex.add
 
-        def later(index: Index, *about: Any) -> Any:
+        def later(index: UserIndex, *about: Any) -> Any:
             command = add(index, *about)
-            threading.Timer(0.005, index._server.call, [command]).start()
+            threading.Timer(0.005, index._redis.call, [command]).start()
             return ("ZCARD", index.key("nobody"))
 
-        Index.add = later  # type: ignore[method-assign]
+        UserIndex.add = later  # type: ignore[method-assign]
         try:
             return original(self, *args)
         finally:
-            Index.add = add  # type: ignore[method-assign]
+            UserIndex.add = add  # type: ignore[method-assign]
 
-    original = Store.create
-    Store.create = create  # type: ignore[method-assign]
+    original = SessionHashes.create
+    SessionHashes.create = create  # type: ignore[method-assign]
 
 
 def _script_before_index() -> None:
-    def indexed(self: Store, sid: str, script: Any, commands: Any) -> Any:
+    def indexed(self: SessionHashes, sid: str, script: Any, commands: Any) -> Any:
         ordered = [script, *(command for command in commands if command is not script)]
         return original(self, sid, script, ordered)
 
-    original = Store._indexed
-    Store._indexed = indexed  # type: ignore[method-assign]
+    original = SessionHashes._indexed
+    SessionHashes._indexed = indexed  # type: ignore[method-assign]
 
 
 def _all_is_written() -> None:
@@ -114,11 +114,11 @@ def _secret_is_kept() -> None:
 
 
 def _revocation_spares_one() -> None:
-    def end(self: Index, user: str, page: Any, *args: Any) -> Any:
+    def end(self: UserIndex, user: str, page: Any, *args: Any) -> Any:
         return original(self, user, [*page][:-1], *args)
 
-    original = Index._end
-    Index._end = end  # type: ignore[method-assign]
+    original = UserIndex._end
+    UserIndex._end = end  # type: ignore[method-assign]
 
 
 def _every_refusal_clears() -> None:
@@ -140,7 +140,7 @@ NOTICED = [
     Breakage(
         "a save does not look whether its session is alive",
         Rewrite(
-            "store",
+            "storage.session_hash",
             "_COMMIT",
             "elseif not born then\n  return {'gone'}",
             "elseif not born then\n  born = now",
@@ -148,27 +148,37 @@ NOTICED = [
     ),
     Breakage(
         "a save does not look whether its cookie opens the session",
-        Rewrite("store", "_COMMIT", "elseif held[5] ~= '0' then", "elseif false then"),
+        Rewrite(
+            "storage.session_hash", "_COMMIT", "elseif held[5] ~= '0' then", "elseif false then"
+        ),
     ),
     Breakage(
         "a rotation leaves the old secret open",
         Rewrite(
-            "store", "_COMMIT", "set('@secret:' .. proof, stamp)", "set('@secret:' .. proof, '0')"
+            "storage.session_hash",
+            "_COMMIT",
+            "set('@secret:' .. proof, stamp)",
+            "set('@secret:' .. proof, '0')",
         ),
     ),
     Breakage(
         "a rotation that is sent twice is refused",
-        Rewrite("store", "_COMMIT", "if fresh ~= '' and held[6] == '0' and born", "if false"),
+        Rewrite(
+            "storage.session_hash",
+            "_COMMIT",
+            "if fresh ~= '' and held[6] == '0' and born",
+            "if false",
+        ),
     ),
     Breakage(
         "a session has no expiry",
-        Rewrite("store", "_COMMIT", "redis.call('PEXPIREAT', key,", "tostring(key,"),
+        Rewrite("storage.session_hash", "_COMMIT", "redis.call('PEXPIREAT', key,", "tostring(key,"),
     ),
-    Breakage("a touch adds", Rewrite("index", "_INDEX", "'XX', 'GT'", "'GT'")),
+    Breakage("a touch adds", Rewrite("storage.user_index", "_INDEX", "'XX', 'GT'", "'GT'")),
     Breakage(
         "the index does not outlive its sessions",
         Rewrite(
-            "index",
+            "storage.user_index",
             "_INDEX",
             "math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3]))",
             "1000",
@@ -176,7 +186,9 @@ NOTICED = [
     ),
     Breakage(
         "a revocation does not look whose the session is",
-        Rewrite("index", "_REVOKE", "if (held[1] or '') ~= ARGV[1] then", "if false then"),
+        Rewrite(
+            "storage.user_index", "_REVOKE", "if (held[1] or '') ~= ARGV[1] then", "if false then"
+        ),
     ),
     Breakage("the index comes after the cookie", _index_after_the_cookie),
     Breakage("a sign-in comes before its place in the index", _script_before_index),

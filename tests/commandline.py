@@ -6,8 +6,8 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from flask_redis_session.cli import sessions
-from flask_redis_session.token import digest, new_token
+from flask_redis_session.admin.cli import sessions
+from flask_redis_session.storage.token import digest, new_token
 
 if TYPE_CHECKING:
     import flask

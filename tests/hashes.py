@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from clients import shared_client
-from flask_redis_session.record import Binding, Changes
-from flask_redis_session.server import Server
-from flask_redis_session.store import Lifetime, Store
-from flask_redis_session.token import new_token
+from flask_redis_session.client.commands import Commands
+from flask_redis_session.storage.record import Binding, Changes
+from flask_redis_session.storage.session_hash import Lifetime, SessionHashes
+from flask_redis_session.storage.token import new_token
 
 DAY = Lifetime(86400)
 
 
 def make_store(server, *, absolute=None, touch_interval=60):
     """Make a store with these settings."""
-    way = Server(lambda: shared_client(server))
-    return Store(way, "s:", absolute=absolute, touch_interval=touch_interval)
+    way = Commands(lambda: shared_client(server))
+    return SessionHashes(way, "s:", absolute=absolute, touch_interval=touch_interval)
 
 
 def stored(store):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask_redis_session.lean import FRESH
+from flask_redis_session.client.fast import FRESH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

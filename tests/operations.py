@@ -44,11 +44,11 @@ from flask_redis_session import (
     SessionInfo,
     StoreUnavailable,
 )
-from flask_redis_session import index as index_module
-from flask_redis_session import store as store_module
-from flask_redis_session import token as token_module
-from flask_redis_session.application import ApplicationSessions
+from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.signals import save_refused
+from flask_redis_session.storage import session_hash as store_module
+from flask_redis_session.storage import token as token_module
+from flask_redis_session.storage import user_index as index_module
 from interleaving import (
     READS,
     Explored,
@@ -377,7 +377,7 @@ class Worker:
         self.world = world
         self.operation = operation
         _, sessions = self.app.extensions["flask_redis_session"]
-        fresh = ApplicationSessions(sessions.settings, self.app)
+        fresh = ApplicationBackend(sessions.settings, self.app)
         self.app.extensions["flask_redis_session"] = (self.interface, fresh)
         self.interface._latest = fresh
 

@@ -17,18 +17,19 @@ import redis
 from flask import Flask, Request, Response, session
 
 from flask_redis_session import RedisSessionInterface
-from flask_redis_session.application import ApplicationSessions
-from flask_redis_session.cli.output import plain
-from flask_redis_session.cli.times import parse_when
-from flask_redis_session.codec import decode, encode
-from flask_redis_session.connect import check_url
+from flask_redis_session.admin.cli.output import plain
+from flask_redis_session.admin.cli.times import parse_when
+from flask_redis_session.application import ApplicationBackend
+from flask_redis_session.client.url import check_url
 from flask_redis_session.device import LONGEST, clipped, shorten
 from flask_redis_session.devices.agents import agent_of
 from flask_redis_session.devices.csrf import KEY, is_genuine
 from flask_redis_session.devices.options import Options, directives
 from flask_redis_session.devices.pages import _page_number
 from flask_redis_session.errors import SettingError, UnreadableValue, UnstorableValue
-from flask_redis_session.record import (
+from flask_redis_session.request.codec import decode, encode
+from flask_redis_session.settings import read_settings
+from flask_redis_session.storage.record import (
     Record,
     expiry,
     field_of,
@@ -38,8 +39,7 @@ from flask_redis_session.record import (
     standing_of,
     text,
 )
-from flask_redis_session.settings import read_settings
-from flask_redis_session.token import digest, is_sid, parse_cookie
+from flask_redis_session.storage.token import digest, is_sid, parse_cookie
 from structure import Structure, form
 
 SID = "A" * 22
@@ -275,8 +275,8 @@ def _client() -> Any:
 
 
 @cache
-def _sessions() -> ApplicationSessions:
-    return ApplicationSessions(read_settings({}, redis=None, prefix=None))
+def _sessions() -> ApplicationBackend:
+    return ApplicationBackend(read_settings({}, redis=None, prefix=None))
 
 
 @cache

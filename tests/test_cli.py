@@ -17,8 +17,8 @@ import valkey as valkey_library
 
 from commandline import make, run
 from flask_redis_session import RedisSessionInterface
-from flask_redis_session.cli import sessions
-from flask_redis_session.token import digest
+from flask_redis_session.admin.cli import sessions
+from flask_redis_session.storage.token import digest
 from servers import HOST
 from webapp import Site, session
 

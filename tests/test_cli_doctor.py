@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from commandline import make, run
-from flask_redis_session.doctor import IN_FLIGHT, Doctor
+from flask_redis_session.admin.doctor import IN_FLIGHT, Doctor
 from servers import Server
 from test_cli import KINDS, client_on
 from webapp import Site, session

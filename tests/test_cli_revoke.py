@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from commandline import make, run
-from flask_redis_session.cli.times import parse_when
+from flask_redis_session.admin.cli.times import parse_when
 from flask_redis_session.signals import session_ended
 from servers import Server
 from test_cli import KINDS, client_on
@@ -277,7 +277,7 @@ class TestRevokeAll:
         """Who signs in between the look at a session and its end is signed out too."""
         visitor = site.browser()
         visitor.set(cart=1)
-        together = type(site.interface._sessions(site.app).server).together
+        together = type(site.interface._backend_of(site.app).redis).together
 
         def sign_in_before_the_end(server, commands):
             if commands and commands[0][0] == "EVALSHA" and not signed_in:
@@ -287,7 +287,9 @@ class TestRevokeAll:
 
         signed_in = []
         site.send("", lambda: None)
-        monkeypatch.setattr("flask_redis_session.server.Server.together", sign_in_before_the_end)
+        monkeypatch.setattr(
+            "flask_redis_session.client.commands.Server.together", sign_in_before_the_end
+        )
         run(site.app, "revoke-all", "--anonymous", "--yes")
         monkeypatch.undo()
 

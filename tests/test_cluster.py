@@ -11,8 +11,8 @@ from redis.crc import key_slot
 
 from commandline import make, run
 from faults import AnyBrowser, Load, figure
+from flask_redis_session.admin.keyspace import KeySpace
 from flask_redis_session.signals import session_ended
-from flask_redis_session.survey import Survey
 from servers import HOST, Cluster, wait_until
 from test_clients import everything
 from test_tls_acl import administer, rules
@@ -253,7 +253,7 @@ def test_slots_move_meanwhile(cluster, monkeypatch, command, ends):
     site = Site(cluster, SESSION_REDIS_URL=patient(cluster))
     make(site.redis, None, 90)
     victims = make(site.redis, 23, 90)
-    pages = Survey.pages
+    pages = KeySpace.pages
     moved = []
 
     def pages_and_a_move(survey):
@@ -269,7 +269,7 @@ def test_slots_move_meanwhile(cluster, monkeypatch, command, ends):
                 move(cluster, slot, source, target, ends=ends)
                 moved.append((slot, source, target))
 
-    monkeypatch.setattr(Survey, "pages", pages_and_a_move)
+    monkeypatch.setattr(KeySpace, "pages", pages_and_a_move)
     outcome = run(site.app, *command, status=3)
     monkeypatch.undo()
 
@@ -288,12 +288,12 @@ def test_slot_on_the_move(cluster, monkeypatch):
     victims = make(site.redis, 23, 90)
     Browser(site).visit()
     # The one that would be the first to be looked at.
-    port = site.interface._any_sessions().server._open().get_primaries()[0].port
+    port = site.interface._any_backend().redis._open().get_primaries()[0].port
     target = next(node for node in cluster.nodes if node.port == port)
     victim = next(sid for sid in victims if cluster.node_of(site.key(sid)) != target)
     slot, source = key_slot(site.key(victim).encode()), cluster.node_of(site.key(victim))
     open_slot(slot, source, target)
-    pages = Survey.pages
+    pages = KeySpace.pages
 
     def pages_and_a_move(survey):
         for number, page in enumerate(pages(survey)):
@@ -301,7 +301,7 @@ def test_slot_on_the_move(cluster, monkeypatch):
             if number == 0:
                 move(cluster, slot, source, target, ends=False)
 
-    monkeypatch.setattr(Survey, "pages", pages_and_a_move)
+    monkeypatch.setattr(KeySpace, "pages", pages_and_a_move)
     run(site.app, "revoke-all", "--yes")
     monkeypatch.undo()
 
@@ -384,4 +384,4 @@ def test_one_host():
             Browser(site).sign_in(user_id)
 
         assert all(node.ask("DBSIZE") for node in cluster.nodes)
-        assert isinstance(site.interface._any_sessions().server._client, redis.RedisCluster)
+        assert isinstance(site.interface._any_backend().redis._client, redis.RedisCluster)

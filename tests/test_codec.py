@@ -21,9 +21,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from flask_redis_session import codec
-from flask_redis_session.codec import MAX_DEPTH, decode, encode
 from flask_redis_session.errors import UnreadableValue, UnstorableValue
+from flask_redis_session.request import codec
+from flask_redis_session.request.codec import MAX_DEPTH, decode, encode
 from hostile import unhurried
 from structure import form
 from values import json_scalars, json_values, values
@@ -426,7 +426,7 @@ def test_encode_leaves_the_value_alone() -> None:
 SET_PROGRAM = """
 from datetime import date, timedelta
 from decimal import Decimal
-from flask_redis_session.codec import encode
+from flask_redis_session.request.codec import encode
 words = [f"word {n}" for n in range(50)]
 value = {*words, *((word, b"x") for word in words), date(2030, 1, 2), Decimal(2), None, 1.5, 2**80}
 print(encode("key", [value, {"in": (value,)}]).decode())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flask_redis_session.record import Changes
-from flask_redis_session.store import Lifetime
-from flask_redis_session.token import digest, new_token
+from flask_redis_session.storage.record import Changes
+from flask_redis_session.storage.session_hash import Lifetime
+from flask_redis_session.storage.token import digest, new_token
 from hashes import DAY, make_store, ours, stored, users
 from webapp import client_of
 

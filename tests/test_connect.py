@@ -14,7 +14,7 @@ import pytest
 import redis
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
-from flask_redis_session.connect import check_url, connect
+from flask_redis_session.client.url import check_url, connect
 from flask_redis_session.errors import SettingError
 from servers import Certificates, Cluster, SentinelSet, Server, Servers, free_port, wait_until
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_redis_session.token import Token, is_sid, parse_cookie
+from flask_redis_session.storage.token import Token, is_sid, parse_cookie
 from hostile import effort, unhurried
 from webapp import session, site_with_victim
 

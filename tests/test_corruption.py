@@ -12,10 +12,10 @@ from datetime import timedelta
 
 import pytest
 
+from flask_redis_session.admin.doctor import IN_FLIGHT, Doctor
+from flask_redis_session.admin.keyspace import KeySpace
 from flask_redis_session.devices import blueprint
-from flask_redis_session.doctor import IN_FLIGHT, Doctor
-from flask_redis_session.survey import Survey
-from flask_redis_session.token import digest
+from flask_redis_session.storage.token import digest
 from webapp import Site, each, session
 
 LONG_AGO = IN_FLIGHT + 100
@@ -239,7 +239,7 @@ def test_field(patient, field, damage, caplog):
 def examined(site, *, mends=False):
     """Return how much of each kind the doctor finds."""
     with site.app.app_context():
-        doctor = Doctor(site.interface._any_sessions(), mends=mends)
+        doctor = Doctor(site.interface._any_backend(), mends=mends)
         return Counter(finding.kind for step in doctor.steps() for finding in step.findings)
 
 
@@ -352,7 +352,7 @@ def test_type(patient, kind, caplog):
 
 def counted(site):
     """Return the steps of ``flask sessions count``."""
-    return Survey(site.interface._any_sessions()).count()
+    return KeySpace(site.interface._any_backend()).count()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from clients import application_client
-from flask_redis_session.token import digest
+from flask_redis_session.storage.token import digest
 from webapp import Site, each, session
 
 DAMAGED = {

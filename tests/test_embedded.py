@@ -17,8 +17,8 @@ from urllib.parse import quote
 import pytest
 
 import flask_redis_session
-from flask_redis_session import embedded
-from flask_redis_session.connect import check_url, connect
+from flask_redis_session.client.url import check_url, connect
+from flask_redis_session.embedded import server as embedded
 from flask_redis_session.errors import SettingError
 from servers import free_port, wait_until
 
@@ -43,7 +43,7 @@ if "ENDS_WITH_TESTS" in os.environ:
 
 VISITOR = """
 import json, os, signal, sys
-from flask_redis_session.connect import connect
+from flask_redis_session.client.url import connect
 
 for line in sys.stdin:
     what, *words = json.loads(line)
@@ -82,8 +82,8 @@ app.session_interface = RedisSessionInterface()
 APP = """
 import os
 from flask import Flask
-from flask_redis_session import embedded
-from flask_redis_session.connect import connect
+from flask_redis_session.embedded import server as embedded
+from flask_redis_session.client.url import connect
 
 client = connect(os.environ["SESSIONS"])
 app = Flask(__name__)
@@ -625,7 +625,7 @@ def test_a_directory_without_the_right_to_write_is_named(home: Home) -> None:
     home.folder.chmod(0o755)
     code = (
         "import os\n"
-        "from flask_redis_session.embedded import prepare\n"
+        "from flask_redis_session.embedded.server import prepare\n"
         # Nothing is denied to root.
         "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)\n"
         f"prepare({str(home.folder / 'data')!r})\n"
@@ -651,7 +651,7 @@ def test_without_the_wheel_the_error_tells_what_to_install(monkeypatch: Any) -> 
 def test_on_other_systems_the_error_names_those_that_will_do(monkeypatch: Any) -> None:
     """Where Python has no file locks (Windows), the error says on which systems it has."""
     monkeypatch.delattr(flask_redis_session, "embedded")
-    monkeypatch.setitem(sys.modules, "flask_redis_session.embedded", None)
+    monkeypatch.setitem(sys.modules, "flask_redis_session.embedded.server", None)
     with pytest.raises(SettingError, match="Linux or macOS"):
         connect("embedded://")
 

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clients import shared_client
-from flask_redis_session.server import Server
-from flask_redis_session.store import Store
-from flask_redis_session.token import new_token
+from flask_redis_session.client.commands import Commands
+from flask_redis_session.storage.session_hash import SessionHashes
+from flask_redis_session.storage.token import new_token
 from webapp import Site, client_of, session, sids
 
 USERS = [
@@ -45,8 +45,8 @@ def index(server):
 
 def make_index(server):
     """Make an index that knows no absolute lifetime."""
-    way = Server(lambda: shared_client(server))
-    return Store(way, "session:", absolute=None, touch_interval=60).index
+    way = Commands(lambda: shared_client(server))
+    return SessionHashes(way, "session:", absolute=None, touch_interval=60).index
 
 
 def new_sid():
@@ -71,7 +71,7 @@ def fill(redis, user, count, *, idle=86400):
 
 def run(redis, command):
     """Send a command of the index, with its script where the server has lost it."""
-    return Server(lambda: redis).call(command)
+    return Commands(lambda: redis).call(command)
 
 
 class TestAdd:

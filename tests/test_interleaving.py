@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import flask_redis_session.index as index_module
-import flask_redis_session.store as store_module
+import flask_redis_session.storage.session_hash as store_module
+import flask_redis_session.storage.user_index as index_module
 import operations as o
 from breakages import rewritten
 from faults import figure
@@ -281,7 +281,7 @@ class TestNoticed:
     def test_index_after(self, stage, monkeypatch):
         """An index that does not follow a sign-in is noticed."""
         monkeypatch.setattr(
-            index_module.Index, "add", lambda self, *_: ("ZCARD", self.key("nobody"))
+            index_module.UserIndex, "add", lambda self, *_: ("ZCARD", self.key("nobody"))
         )
 
         with pytest.raises(Violation):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from flask_redis_session.connect import connect
+from flask_redis_session.client.url import connect
 
 pytestmark = pytest.mark.one_server("connections to one server")
 

@@ -9,7 +9,7 @@ import pytest
 import redis
 from redis.connection import ConnectionPool
 
-from flask_redis_session.connect import connect
+from flask_redis_session.client.url import connect
 from gauges import connections
 from servers import SentinelSet, wait_until
 from webapp import _VALUES, _VIEW, Site, session

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_redis_session import UnstorableValue
-from flask_redis_session.codec import decode
-from flask_redis_session.mapping import TrackedMapping
-from flask_redis_session.record import key_of
+from flask_redis_session.request.codec import decode
+from flask_redis_session.request.mapping import TrackedMapping
+from flask_redis_session.storage.record import key_of
 from webapp import Site, each, session
 
 KEYS = ["", " ", "@", "@@", "@born", "@user", "@secret:x", "a", "b", "a.b", "ü", "鍵", "a\n", "\0"]
@@ -370,7 +370,7 @@ def test_threads(valkey, monkeypatch, look):
         thread.join(10)
         return dict(session)
 
-    monkeypatch.setattr("flask_redis_session.mapping.decode", slow)
+    monkeypatch.setattr("flask_redis_session.request.mapping.decode", slow)
     value = browser.visit(view).value
     monkeypatch.undo()
 

@@ -18,8 +18,8 @@ from hypothesis.stateful import (
 )
 
 from flask_redis_session import UnstorableValue
-from flask_redis_session.codec import decode
-from flask_redis_session.record import key_of
+from flask_redis_session.request.codec import decode
+from flask_redis_session.storage.record import key_of
 from hostile import EFFORT, effort
 from structure import form
 from values import hashable_scalars, nested

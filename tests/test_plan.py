@@ -6,14 +6,14 @@ import threading
 
 import pytest
 
-from flask_redis_session.plan import (
+from flask_redis_session.request.loading import (
     FORGOTTEN,
     MOST_ENDPOINTS,
     MOST_FIELDS,
     PROBATION,
     WASTE,
-    Plan,
-    Plans,
+    LoadPlan,
+    LoadPlans,
 )
 from webapp import Site, each, session
 
@@ -239,19 +239,19 @@ class TestInterleaved:
 class TestPlan:
     def test_begins_with_everything(self):
         """An endpoint that has served nothing yet loads everything."""
-        assert Plan().fields is None
+        assert LoadPlan().fields is None
 
     def test_pays(self):
         """Fields are asked for by name once more than 4 KB came for nothing."""
         for waste, expected in ((WASTE, None), (WASTE + 100, (b"a",))):
-            plan = Plan()
+            plan = LoadPlan()
             plan.learn({b"a"}, 0, {b"a": b"1", b"b": b"x" * (waste - 1)})
 
             assert expected == plan.fields
 
     def test_misses_cost(self):
         """An endpoint that never foresees what it needs goes back to loading everything."""
-        plan = Plan()
+        plan = LoadPlan()
         plan.learn({b"a"}, 0, {b"a": b"1", b"b": b"x" * 10_000})
         for number in range(10):
             plan.learn({b"k%d" % number}, 1, None)
@@ -260,7 +260,7 @@ class TestPlan:
 
     def test_bounded(self):
         """However many keys an endpoint uses over time, few are remembered."""
-        plan = Plan()
+        plan = LoadPlan()
         for number in range(1000):
             plan.learn({b"%d" % number}, 0, {b"a": b"1", b"b": b"x" * 10_000_000})
 
@@ -268,7 +268,7 @@ class TestPlan:
 
     def test_forgets(self):
         """A field that was not used for long is no longer asked for."""
-        plan = Plan()
+        plan = LoadPlan()
         plan.learn({b"old"}, 0, {b"a": b"1", b"b": b"x" * 10_000})
         for _ in range(2 * FORGOTTEN):
             plan.learn({b"new"}, 0, None)
@@ -277,14 +277,14 @@ class TestPlan:
 
     def test_long_names(self):
         """A name that is too long to remember is not remembered."""
-        plan = Plan()
+        plan = LoadPlan()
         plan.learn({b"n" * 1000}, 0, {b"b": b"x" * 10_000})
 
         assert () == plan.fields
 
     def test_threads(self):
         """Many threads may learn and ask at once."""
-        plan, failures = Plan(), []
+        plan, failures = LoadPlan(), []
 
         def run(number):
             try:
@@ -305,7 +305,7 @@ class TestPlan:
 
     def test_endpoints_are_bounded(self):
         """However many endpoints there are, so many are remembered."""
-        plans = Plans()
+        plans = LoadPlans()
         for number in range(3 * MOST_ENDPOINTS):
             plans.of(str(number))
 

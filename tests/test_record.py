@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_redis_session import SessionInfo
-from flask_redis_session.record import (
+from flask_redis_session.storage.record import (
     Changes,
     Record,
     expiry,

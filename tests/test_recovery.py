@@ -451,7 +451,7 @@ class TestWait:
             wait_until(lambda: b"state=online" in fragile.ask("INFO", "replication"), "it follows")
             site = Site(fragile, SESSION_REVOKE_WAIT=(1, 300))
             (browser,) = site.browsers(23, 1)
-            server = site.app.extensions["flask_redis_session"][1].server
+            server = site.app.extensions["flask_redis_session"][1].redis
             pipelined = server._pipelined
 
             def flushed(client, commands):

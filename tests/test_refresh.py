@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from redis.exceptions import RedisClusterException
 
-from flask_redis_session.connect import connect
-from flask_redis_session.refresh import Refresh
+from flask_redis_session.client.slot_refresh import SlotRefresh
+from flask_redis_session.client.url import connect
 from servers import Cluster, wait_until
 
 
@@ -25,7 +25,7 @@ def refreshed_at_once(count, refresh):
         over.wait(10)
         return refresh()
 
-    shared = Refresh(first)
+    shared = SlotRefresh(first)
     waiting = shared._lock
     with ThreadPoolExecutor(count) as threads:
         outcomes = [threads.submit(shared)]
@@ -39,7 +39,7 @@ def refreshed_at_once(count, refresh):
 
 def _waiting(count):
     frames = [frame.f_code for frame in sys._current_frames().values()]
-    return frames.count(Refresh.__call__.__code__) == count
+    return frames.count(SlotRefresh.__call__.__code__) == count
 
 
 def test_failure_is_shared():
@@ -71,7 +71,7 @@ def test_after_a_failure():
         if len(tries) == 1:
             raise RedisClusterException("no node answers")
 
-    shared = Refresh(refresh)
+    shared = SlotRefresh(refresh)
     with pytest.raises(RedisClusterException):
         shared()
     shared()
@@ -84,7 +84,7 @@ def test_client_of_a_url():
     with Cluster() as cluster:
         client = connect(cluster.url)
 
-        assert isinstance(client.nodes_manager.initialize, Refresh)
+        assert isinstance(client.nodes_manager.initialize, SlotRefresh)
         client.nodes_manager.initialize()
         assert client.set("key", "value")
         client.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flask_redis_session.record import BORN
+from flask_redis_session.storage.record import BORN
 from webapp import Site, each, load_scripts, session
 
 WRITES = {"hset", "hdel", "unlink", "del", "pexpireat", "pexpire", "zadd", "zrem", "set"}

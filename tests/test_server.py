@@ -11,7 +11,7 @@ import redis
 
 from clients import application_client, shared_client
 from flask_redis_session import StoreUnavailable, WrongType
-from flask_redis_session.server import Server
+from flask_redis_session.client.commands import Commands
 from servers import wait_until
 from webapp import Site, session
 
@@ -106,7 +106,7 @@ def test_served_without_scripts(server):
 def test_bytes(server, decode_responses):
     """Replies are bytes, whatever the client makes of them otherwise."""
     client = application_client(server, decode_responses=decode_responses)
-    way = Server(lambda: client)
+    way = Commands(lambda: client)
     way.call(("HSET", b"h", "a", b"\xff"))
 
     assert {b"a": b"\xff"} == way.call(("HGETALL", b"h"))
@@ -118,7 +118,7 @@ def test_bytes(server, decode_responses):
 def test_nothing_to_send(server):
     """To send nothing asks nobody."""
     with server.cost() as cost:
-        assert [] == Server(lambda: shared_client(server)).together([])
+        assert [] == Commands(lambda: shared_client(server)).together([])
 
     assert 0 == cost.calls
 
@@ -126,7 +126,7 @@ def test_nothing_to_send(server):
 @pytest.mark.parametrize("send", ["call", "in_order", "together"])
 def test_wrong_type(server, send, caplog):
     """A key of another type is named, in the error and in the log."""
-    way = Server(lambda: shared_client(server))
+    way = Commands(lambda: shared_client(server))
     way.call(("SET", b"x", "1"))
     command = ("HGETALL", b"x")
 
@@ -140,7 +140,7 @@ def test_wrong_type(server, send, caplog):
 @pytest.mark.parametrize("send", ["call", "in_order", "together"])
 def test_refusal(server, send):
     """Any other refusal is a store that is not available, with the client's error as its cause."""
-    way = Server(lambda: shared_client(server))
+    way = Commands(lambda: shared_client(server))
     way.call(("HSET", b"h", "a", "x"))
     command = ("HINCRBY", b"h", "a", 1)
 
@@ -159,7 +159,7 @@ def test_one_wait_for_all(monkeypatch):
         waiting.wait(10)
         raise redis.ConnectionError("hangs")
 
-    server = Server(connect)
+    server = Commands(connect)
     failures = []
 
     def call():

@@ -73,7 +73,7 @@ class TestAttributes:
             return real.accessed
 
         assert site.browser().visit(view).value
-        assert not RedisSession(site.interface._any_sessions(), None).accessed
+        assert not RedisSession(site.interface._any_backend(), None).accessed
 
     @pytest.mark.parametrize(
         ("expected", "view"),

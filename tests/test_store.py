@@ -6,9 +6,9 @@ from time import time as real_time
 
 import pytest
 
-from flask_redis_session.record import Binding, Changes
-from flask_redis_session.store import Lifetime
-from flask_redis_session.token import digest, new_token
+from flask_redis_session.storage.record import Binding, Changes
+from flask_redis_session.storage.session_hash import Lifetime
+from flask_redis_session.storage.token import digest, new_token
 from hashes import DAY, make_store, ours, stored, users
 from webapp import client_of, load_scripts
 
@@ -134,7 +134,7 @@ class TestFreshWorker:
     def late(self, monkeypatch):
         """Let this process's clock be so many seconds ahead."""
         return lambda ahead: monkeypatch.setattr(
-            "flask_redis_session.clock.time.time", lambda: real_time() + ahead
+            "flask_redis_session.storage.clock.time.time", lambda: real_time() + ahead
         )
 
     def test_tombstone(self, server, store, token, late):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from flask_redis_session.token import Token, digest, is_sid, new_token, parse_cookie
+from flask_redis_session.storage.token import Token, digest, is_sid, new_token, parse_cookie
 
 SID = "A" * 22
 SECRET = "b" * 43

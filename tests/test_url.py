@@ -7,7 +7,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_redis_session.connect import check_url, connect
+from flask_redis_session.client.url import check_url, connect
 from flask_redis_session.errors import SettingError
 from flask_redis_session.settings import read_settings
 from hostile import unhurried

@@ -273,7 +273,7 @@ class TestRotation:
 def test_late_removal(site):
     """What a sign-out removes late spares the same session, signed in again meanwhile."""
     (browser,) = site.browsers(23, 1)
-    server = site.app.extensions["flask_redis_session"][1].server
+    server = site.app.extensions["flask_redis_session"][1].redis
     call, late = server.call, []
 
     def held(command):

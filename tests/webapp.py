@@ -11,7 +11,7 @@ import flask
 
 from clients import shared_client
 from flask_redis_session import RedisSession, RedisSessionInterface
-from flask_redis_session.server import _SCRIPTS
+from flask_redis_session.client.commands import _SCRIPTS
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
@@ -211,7 +211,7 @@ class Site:
 
     def close(self) -> None:
         """Close the client that these sessions made from a URL."""
-        self.interface._any_sessions().store._server._client.close()
+        self.interface._any_backend().redis._client.close()
 
     def expire(self, *sids: str) -> None:
         """Let the hashes of these sessions expire."""

@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 import forgery
 from cost import metered
 from flask_redis_session import RedisSessionInterface
-from flask_redis_session.connect import connect
+from flask_redis_session.client.url import connect
 from flask_redis_session.devices import blueprint as devices_page
 from held import Observer
 from ledger import Meter

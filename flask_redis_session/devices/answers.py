@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Response, jsonify, make_response, redirect, render_template, request, url_for
 
-from flask_redis_session.record import SessionInfo
+from flask_redis_session.storage.record import SessionInfo
 
 from . import csrf
 from .agents import agent_of

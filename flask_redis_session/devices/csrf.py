@@ -10,7 +10,7 @@ import secrets
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 
-from flask_redis_session.session import RedisSession
+from flask_redis_session.request.session import RedisSession
 
 if TYPE_CHECKING:
     from flask import Request

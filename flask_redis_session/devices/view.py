@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask_redis_session.record import SessionInfo
+from flask_redis_session.storage.record import SessionInfo
 
 from . import csrf
 from .agents import Agent, agent_of

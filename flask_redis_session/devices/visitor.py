@@ -10,9 +10,9 @@ import flask
 from flask import current_app, request
 
 from flask_redis_session.errors import RevocationIncomplete, RevocationUnconfirmed
-from flask_redis_session.interface import RedisSessionInterface, sessions_of
-from flask_redis_session.record import SessionInfo
-from flask_redis_session.session import RedisSession
+from flask_redis_session.interface import RedisSessionInterface, backend_of
+from flask_redis_session.request.session import RedisSession
+from flask_redis_session.storage.record import SessionInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ class Visitor:
     def _this_one(self, sid: str) -> SessionInfo:
         """Describe the current session where it is not among the newest."""
         session = self.session
-        sessions = sessions_of(current_app)
-        device = sessions.device(request) if sessions is not None else (None, None)
+        backend = backend_of(current_app)
+        device = backend.device(request) if backend is not None else (None, None)
         return SessionInfo(
             sid,
             self.user,

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 from redis.connection import ConnectionPool
 
-from .server import HGETALL, HMGET
+from .commands import HGETALL, HMGET
 
 _pack: Any
 try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from .token import Token
+from flask_redis_session.storage.token import Token
 
 #: How many touches are remembered.
 REMEMBERED = 10_000
@@ -12,7 +12,7 @@ REMEMBERED = 10_000
 PAUSE = 5.0
 
 
-class Touches:
+class TouchMemory:
     """The touches of sessions that were never loaded, which therefore cannot tell the time."""
 
     def __init__(self) -> None:

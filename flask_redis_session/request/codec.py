@@ -45,7 +45,7 @@ from uuid import UUID
 import orjson
 from markupsafe import Markup
 
-from .errors import UnreadableValue, UnstorableValue
+from flask_redis_session.errors import UnreadableValue, UnstorableValue
 
 # Of lists, dicts, tuples and sets. Each may take two levels of JSON, and orjson writes 254.
 MAX_DEPTH = 100

@@ -33,7 +33,7 @@ from typing import Any
 
 from redis.connection import UnixDomainSocketConnection
 
-from .errors import SettingError
+from flask_redis_session.errors import SettingError
 
 SETTING = "SESSION_REDIS_URL"
 

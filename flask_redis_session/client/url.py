@@ -29,9 +29,10 @@ from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from .errors import SettingError
-from .lean import LeanPool, LeanRedis
-from .refresh import Refresh
+from flask_redis_session.errors import SettingError
+
+from .fast import LeanPool, LeanRedis
+from .slot_refresh import SlotRefresh
 
 SETTING = "SESSION_REDIS_URL"
 
@@ -154,7 +155,7 @@ def is_elsewhere(url: str) -> bool:
     parts = _URL.fullmatch(url.strip())
     if parts is None or parts["scheme"] != "embedded" or parts["path"]:
         return False
-    from . import embedded  # noqa: PLC0415
+    from flask_redis_session.embedded import server as embedded  # noqa: PLC0415
 
     return not embedded.runs_here()
 
@@ -300,7 +301,7 @@ def _single(connection: Any, options: dict[str, Any]) -> Callable[[], Any]:
 
 def _embedded(directory: str | None, options: dict[str, Any]) -> Callable[[], Any]:
     try:
-        from . import embedded  # noqa: PLC0415
+        from flask_redis_session.embedded import server as embedded  # noqa: PLC0415
     except ImportError:
         _refuse("embedded:// needs Linux or macOS")
     embedded.server_binary()
@@ -353,7 +354,7 @@ def _cluster(
         except RedisClusterException as error:
             raise LostConnection(str(error)) from error
         manager: Any = client.nodes_manager
-        manager.initialize = Refresh(manager.initialize)
+        manager.initialize = SlotRefresh(manager.initialize)
         return client
 
     return make

@@ -12,7 +12,7 @@ from importlib.resources import files
 from time import monotonic
 from typing import Any
 
-from .errors import StoreUnavailable, WrongType
+from flask_redis_session.errors import StoreUnavailable, WrongType
 
 log = logging.getLogger("flask_redis_session")
 
@@ -39,11 +39,12 @@ Command = tuple[Any, ...]
 class Script:
     """A Lua script of this package, called by its digest.
 
+    :param package: the package that its file is in.
     :param name: the name of its file.
     """
 
-    def __init__(self, name: str) -> None:
-        self.text = files(__package__).joinpath(name).read_text("utf-8")
+    def __init__(self, package: str, name: str) -> None:
+        self.text = files(package).joinpath(name).read_text("utf-8")
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
         _SCRIPTS[self.sha] = self
 
@@ -113,7 +114,7 @@ class _Outage:
         log.warning("Redis answers again.")
 
 
-class Server:
+class Commands:
     """A Redis server, a Sentinel's primary or a cluster, behind a client of the user's or ours.
 
     :param connect: makes the client when the first command is due, and again after it failed to.
@@ -231,7 +232,7 @@ class Server:
                 replies[i] = reply
         return self._checked(replies, commands, turn)
 
-    def nodes(self) -> list[Server]:
+    def nodes(self) -> list[Commands]:
         """Return the way to each server that holds keys: each primary of a cluster, or this one.
 
         It is for what has no key, such as SCAN: nothing sent there follows a key that moves.
@@ -242,7 +243,7 @@ class Server:
         if not self.is_cluster:
             return [self]
         connection = getattr(client, f"get_{_library_of(client)}_connection")
-        return [Server(partial(connection, node)) for node in client.get_primaries()]
+        return [Commands(partial(connection, node)) for node in client.get_primaries()]
 
     def _pipelined(self, client: Any, commands: Sequence[Command]) -> list[Any]:
         turn = self._outage.turn

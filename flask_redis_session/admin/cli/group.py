@@ -11,13 +11,13 @@ import click
 from flask.cli import AppGroup, with_appcontext
 from flask.globals import app_ctx
 
-from flask_redis_session.application import ApplicationSessions
-from flask_redis_session.connect import is_elsewhere
+from flask_redis_session.admin.keyspace import KeySpace
+from flask_redis_session.application import ApplicationBackend
+from flask_redis_session.client.url import is_elsewhere
 from flask_redis_session.errors import SettingError, StoreUnavailable, WrongType
-from flask_redis_session.interface import sessions_of
-from flask_redis_session.session import user_text
-from flask_redis_session.survey import Survey
-from flask_redis_session.token import is_sid, parse_cookie
+from flask_redis_session.interface import backend_of
+from flask_redis_session.request.session import user_text
+from flask_redis_session.storage.token import is_sid, parse_cookie
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,26 +67,26 @@ class SessionsGroup(AppGroup):
 
 
 def with_sessions(
-    command: Callable[Concatenate[ApplicationSessions, P], R],
+    command: Callable[Concatenate[ApplicationBackend, P], R],
 ) -> Callable[P, R]:
     """Give a command the sessions of the application as its first argument."""
 
     @wraps(command)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         app = app_ctx.app
-        sessions = sessions_of(app)
-        if sessions is None:
+        backend = backend_of(app)
+        if backend is None:
             raise Unusable(
                 f"The application {app.name!r} does not keep its sessions with flask-redis-session "
                 f"(app.session_interface is a {type(app.session_interface).__name__}). "
                 "Give it these: app.session_interface = RedisSessionInterface()"
             )
-        if sessions.settings.url is not None and is_elsewhere(sessions.settings.url):
+        if backend.settings.url is not None and is_elsewhere(backend.settings.url):
             # To start another one would show no sessions, and end none.
             raise Unusable(_EMBEDDED)
         # "7d" ago is by the clock of Redis, as all times in there.
-        sessions.store.clock.hear(Survey(sessions).now())
-        return command(sessions, *args, **kwargs)
+        backend.hashes.clock.hear(KeySpace(backend).now())
+        return command(backend, *args, **kwargs)
 
     return with_appcontext(call)
 

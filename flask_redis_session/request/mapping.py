@@ -16,10 +16,11 @@ from itertools import islice
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+from flask_redis_session.errors import UnreadableValue, UnstorableValue
+from flask_redis_session.storage.record import Changes, field_of, key_of
+
 from .codec import FROZEN, decode, encode
-from .errors import UnreadableValue, UnstorableValue
-from .plan import MOST_FIELDS
-from .record import Changes, field_of, key_of
+from .loading import MOST_FIELDS
 
 if TYPE_CHECKING:
     from typing_extensions import Self

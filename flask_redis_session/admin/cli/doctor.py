@@ -10,9 +10,9 @@ from dataclasses import asdict
 
 import click
 
-from flask_redis_session.application import ApplicationSessions
-from flask_redis_session.doctor import Doctor, Finding, Kind
-from flask_redis_session.survey import Survey
+from flask_redis_session.admin.doctor import Doctor, Finding, Kind
+from flask_redis_session.admin.keyspace import KeySpace
+from flask_redis_session.application import ApplicationBackend
 
 from . import output
 from .group import Refused, json_option, with_sessions
@@ -42,7 +42,7 @@ HEADINGS: dict[Kind, str] = {
 @json_option
 @with_sessions
 def doctor(
-    sessions: ApplicationSessions, *, fix: bool, delete_others: bool, yes: bool, as_json: bool
+    backend: ApplicationBackend, *, fix: bool, delete_others: bool, yes: bool, as_json: bool
 ) -> None:
     """Find what is broken in Redis, and mend it with --fix.
 
@@ -70,11 +70,11 @@ def doctor(
     """  # noqa: D301
     if delete_others and not fix:
         raise click.UsageError("--delete-others needs --fix.")
-    prefix = output.plain(sessions.settings.prefix)
+    prefix = output.plain(backend.settings.prefix)
     if delete_others and not yes:
         _confirm(prefix)
-    round_ = _Round(Doctor(sessions, mends=fix, deletes_others=delete_others))
-    with output.progress("Looking", Survey(sessions).size(), prints=as_json) as bar:
+    round_ = _Round(Doctor(backend, mends=fix, deletes_others=delete_others))
+    with output.progress("Looking", KeySpace(backend).size(), prints=as_json) as bar:
         if as_json:
             click.echo('{"findings": ', nl=False)
             output.echo_array(map(asdict, round_.findings(bar)), end="")

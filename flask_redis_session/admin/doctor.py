@@ -19,14 +19,15 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Literal, NamedTuple
 
-from .application import ApplicationSessions
-from .record import number, text
-from .server import Script
-from .survey import INDEX, PAGE, Other, Survey
-from .token import is_sid
+from flask_redis_session.application import ApplicationBackend
+from flask_redis_session.client.commands import Script
+from flask_redis_session.storage.record import number, text
+from flask_redis_session.storage.token import is_sid
 
-_SESSION = Script("doctor_session.lua")
-_INDEX = Script("doctor_index.lua")
+from .keyspace import INDEX, PAGE, KeySpace, Other
+
+_SESSION = Script(__package__, "doctor_session.lua")
+_INDEX = Script(__package__, "doctor_index.lua")
 
 #: For so many seconds, a request may be half-way between a hash and an index. Ours give up after
 #: a few; a client of the user's may have no timeout.
@@ -116,13 +117,13 @@ class Doctor:
     """
 
     def __init__(
-        self, sessions: ApplicationSessions, *, mends: bool = False, deletes_others: bool = False
+        self, backend: ApplicationBackend, *, mends: bool = False, deletes_others: bool = False
     ) -> None:
-        self._survey = Survey(sessions)
-        self._server = sessions.server
-        self._store = sessions.store
-        self._settings = sessions.settings
-        self._slack = sessions.settings.touch_interval * 1000
+        self._keyspace = KeySpace(backend)
+        self._redis = backend.redis
+        self._hashes = backend.hashes
+        self._settings = backend.settings
+        self._slack = backend.settings.touch_interval * 1000
         self._mends = mends
         self._deletes_others = deletes_others
 
@@ -131,7 +132,7 @@ class Doctor:
 
         :raises StoreUnavailable: where Redis fails, or a server was replaced on the way.
         """
-        for page in self._survey.pages():
+        for page in self._keyspace.pages():
             findings = [*self._others(page.others), *self._sessions(page.sids)]
             yield Step(len(page.sids), len(page.users), PAGE, 0, findings)
             for user in page.users:
@@ -140,7 +141,7 @@ class Doctor:
     def _others(self, others: Sequence[Other]) -> Iterator[Finding]:
         deleted = [0] * len(others)
         if self._deletes_others:
-            deleted = self._server.together(
+            deleted = self._redis.together(
                 [_INDEX.on(other.key, "delete", other.kind) for other in others]
             )
         for other, is_deleted in zip(others, deleted, strict=True):
@@ -152,8 +153,8 @@ class Doctor:
     def _look(self, sids: Sequence[str], *, mends: bool = False) -> list[_Look]:
         absolute, idle = self._settings.absolute, self._settings.lifetime
         arguments = ("mend" if mends else "look", "" if absolute is None else repr(absolute))
-        replies = self._server.together(
-            [_SESSION.on(self._store.key(sid), *arguments, repr(idle)) for sid in sids]
+        replies = self._redis.together(
+            [_SESSION.on(self._hashes.key(sid), *arguments, repr(idle)) for sid in sids]
         )
         return [_Look.of(reply) for reply in replies]
 
@@ -170,7 +171,7 @@ class Doctor:
             elif look.state == "endless":
                 yield finding
             if look.state == "overdue" and self._mends:
-                self._server.call(_INDEX.on(self._index_key(look), "drop", IN_FLIGHT, sid))
+                self._redis.call(_INDEX.on(self._index_key(look), "drop", IN_FLIGHT, sid))
             elif look.is_session and look.user is not None:
                 owned[sid] = look
         yield from self._unindexed(owned)
@@ -188,7 +189,7 @@ class Doctor:
             yield Finding("unindexed", self._shown(sid), sid, user, mended=mended)
 
     def _missing(self, owned: dict[str, _Look]) -> list[str]:
-        scores = self._server.together(
+        scores = self._redis.together(
             [_INDEX.on(self._index_key(look), "has", sid) for sid, look in owned.items()]
         )
         found = zip(owned, scores, strict=True)
@@ -198,7 +199,7 @@ class Doctor:
         """Put a session into the index of its user; tell whether it is there."""
         life = str(int(look.ttl + self._slack) + 1)
         key = self._index_key(look)
-        if self._server.call(_INDEX.on(key, "join", sid, repr(look.seen), life)) != 1:
+        if self._redis.call(_INDEX.on(key, "join", sid, repr(look.seen), life)) != 1:
             return False
         if not self._look([sid])[0].is_session:
             self._forget(key, {sid.encode(): look.seen})
@@ -207,7 +208,7 @@ class Doctor:
     def _forget(self, key: bytes, dead: dict[bytes, float]) -> None:
         """Remove sessions that have ended from an index, by the scores that they had there."""
         pairs = [part for member, score in dead.items() for part in (member, repr(score))]
-        self._server.call(_INDEX.on(key, "forget", *pairs))
+        self._redis.call(_INDEX.on(key, "forget", *pairs))
 
     def _index_key(self, look: _Look) -> bytes:
         return self._prefixed(INDEX.encode() + (look.user or b""))
@@ -216,12 +217,12 @@ class Doctor:
 
     def _index(self, user: str) -> Iterator[Step]:
         """Go through the index of a user."""
-        key = self._store.index.key(user)
-        size = self._server.call(("ZCARD", key))
+        key = self._hashes.index.key(user)
+        size = self._redis.call(("ZCARD", key))
         yield Step(0, 0, 0, size, ())
         cursor, ends = 0, 0.0
         while True:
-            cursor, members = self._server.call(("ZSCAN", key, cursor, "COUNT", PAGE))
+            cursor, members = self._redis.call(("ZSCAN", key, cursor, "COUNT", PAGE))
             scores = {bytes(member): float(score) for member, score in members}
             looks = self._look_at_members(scores)
             findings = [*self._dead(user, looks, scores), *self._strays(user, looks, scores)]
@@ -245,7 +246,7 @@ class Doctor:
         """Find the members of an index that have no session."""
         dead = [member for member, look in looks.items() if not look.is_session]
         if dead and self._mends:
-            self._forget(self._store.index.key(user), {member: scores[member] for member in dead})
+            self._forget(self._hashes.index.key(user), {member: scores[member] for member in dead})
         for member in dead:
             yield self._member("dead-member", user, member, self._mends)
 
@@ -264,8 +265,8 @@ class Doctor:
             return
         dropped = [1] * len(stray)
         if self._mends:
-            key = self._store.index.key(user)
-            dropped = self._server.call(_INDEX.on(key, "drop", IN_FLIGHT, *stray))
+            key = self._hashes.index.key(user)
+            dropped = self._redis.call(_INDEX.on(key, "drop", IN_FLIGHT, *stray))
         for member, is_dropped in zip(stray, dropped, strict=True):
             owner = text(looks[member].user)
             note = "of nobody" if owner is None else f"of user {owner!r}"
@@ -274,14 +275,14 @@ class Doctor:
 
     def _expiry(self, user: str, ends: float) -> Iterator[Finding]:
         """Find an index that does not expire, or sooner than a session in it."""
-        key = self._store.index.key(user)
-        left = self._server.call(_INDEX.on(key, "left"))
+        key = self._hashes.index.key(user)
+        left = self._redis.call(_INDEX.on(key, "left"))
         needed = ends - monotonic() * 1000
         if left != -1 and not 0 <= left < needed - LEEWAY:
             return
         kind: Kind = "no-expiry" if left == -1 else "early-expiry"
         if self._mends:
-            self._server.call(_INDEX.on(key, "life", int(needed + self._slack) + 1))
+            self._redis.call(_INDEX.on(key, "life", int(needed + self._slack) + 1))
         yield Finding(kind, self._shown(INDEX + user), None, user, mended=self._mends)
 
     def _member(

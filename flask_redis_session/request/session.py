@@ -10,11 +10,19 @@ from uuid import UUID
 
 from flask.sessions import SessionMixin
 
-from .errors import RevocationIncomplete, StoreUnavailable, UnstorableValue
+from flask_redis_session.errors import RevocationIncomplete, StoreUnavailable, UnstorableValue
+from flask_redis_session.storage.record import (
+    TOMBSTONE,
+    Binding,
+    Record,
+    SessionInfo,
+    expiry,
+    moment,
+)
+from flask_redis_session.storage.token import Token
+
+from .backend import SessionBackend, Usage, When
 from .mapping import TrackedMapping
-from .record import TOMBSTONE, Binding, Record, SessionInfo, expiry, moment
-from .source import Source, Usage, When
-from .token import Token
 
 if TYPE_CHECKING:
     from flask import Request
@@ -28,7 +36,7 @@ class RedisSession(TrackedMapping, SessionMixin):
 
     Nested changes are noticed without ``session.modified = True``.
 
-    :param source: where it comes from.
+    :param backend: where it comes from.
     :param token: what the request's cookie says; ``None`` where there is no such cookie.
     :param permanent: whether a new session starts permanent.
     :param request: the request that it is opened for.
@@ -39,14 +47,14 @@ class RedisSession(TrackedMapping, SessionMixin):
 
     def __init__(
         self,
-        source: Source,
+        backend: SessionBackend,
         token: Token | None,
         *,
         permanent: bool = False,
         request: Request | None = None,
     ) -> None:
         super().__init__()
-        self._source = source
+        self._backend = backend
         #: The cookie that opens the stored session; ``None`` while there is none.
         self._token = token
         self._request = request
@@ -115,7 +123,7 @@ class RedisSession(TrackedMapping, SessionMixin):
         record = self._stored_record()
         if record is None:
             return None
-        return moment(expiry(record.born, record.seen, record.idle, self._source.absolute))
+        return moment(expiry(record.born, record.seen, record.idle, self._backend.absolute))
 
     def regenerate(self) -> None:
         """Give the session a fresh secret: the old cookie is dead, ``sid`` and data stay.
@@ -134,7 +142,7 @@ class RedisSession(TrackedMapping, SessionMixin):
         :raises StoreUnavailable: where Redis fails.
         """
         user = self._user() if user_id is None else user_text("user_id", user_id)
-        return [] if user is None else self._source.sessions(user, self.sid)
+        return [] if user is None else self._backend.sessions(user, self.sid)
 
     def clear_user_sessions(
         self, user_id: object = None, *, before: When | None = None, keep_current: bool = False
@@ -158,7 +166,7 @@ class RedisSession(TrackedMapping, SessionMixin):
             return 0
         current = self.sid
         keep = current if keep_current else None
-        ended = self._source.revoke(user, before=before, keep=keep, current=current)
+        ended = self._backend.revoke(user, before=before, keep=keep, current=current)
         if current in ended:
             self._end()
         elif user == mine and before is None and not keep_current:
@@ -172,7 +180,7 @@ class RedisSession(TrackedMapping, SessionMixin):
         """
         found: list[str] = []
         if current is not None and self._is_bound(user):
-            found = self._source.end(user, current)
+            found = self._backend.end(user, current)
             try:
                 is_there = not found and self._is_there()
             except StoreUnavailable as failure:
@@ -187,15 +195,15 @@ class RedisSession(TrackedMapping, SessionMixin):
         """Tell whether the session still exists, whoever's it may be by now."""
         if self._token is None:
             return False
-        key, usage = self._source.user_keys[0], Usage(None, set())
-        return self._source.load(self._token, key, usage)[0].standing != "gone"
+        key, usage = self._backend.user_keys[0], Usage(None, set())
+        return self._backend.load(self._token, key, usage)[0].standing != "gone"
 
     def _is_bound(self, user: str) -> bool:
         """Tell whether the stored session is a user's; a sign-in of this request is not stored."""
         return self._record is not None and self._record.user == user
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key in self._source.user_keys:
+        if key in self._backend.user_keys:
             # A sign-in is judged by whose session it was before. It loads all there is: where it
             # turns out that it needs a session of its own, that one is to have it too.
             if self._complete:
@@ -237,7 +245,7 @@ class RedisSession(TrackedMapping, SessionMixin):
             endpoint = self._request.endpoint if self._request is not None else None
             self._usage = Usage(endpoint, self._used)
         try:
-            record, asked = self._source.load(self._token, key, self._usage)
+            record, asked = self._backend.load(self._token, key, self._usage)
         except StoreUnavailable as failure:
             self._failure = failure
             raise
@@ -272,7 +280,7 @@ class RedisSession(TrackedMapping, SessionMixin):
     def _is_stored(self) -> bool:
         """Tell whether there is a session that the cookie opens, loading it to know."""
         if self._record is None and self._token is not None:
-            self._fetch(self._source.user_keys[0])
+            self._fetch(self._backend.user_keys[0])
         return self._record is not None and self._record.standing == "live"
 
     def _stored_record(self) -> Record | None:
@@ -280,7 +288,7 @@ class RedisSession(TrackedMapping, SessionMixin):
 
     def _user(self) -> str | None:
         """Return whose session it is in this request."""
-        for key in self._source.user_keys:
+        for key in self._backend.user_keys:
             value = self.get(key)
             if value is None or value == "":
                 continue
@@ -295,7 +303,7 @@ class RedisSession(TrackedMapping, SessionMixin):
 
     def _binding(self) -> Binding | None:
         """Return whose the session becomes, or ``None`` where it stays whose it is."""
-        keys = self._source.user_keys
+        keys = self._backend.user_keys
         if not self._wiped and not any(k in self._assigned or k in self._deleted for k in keys):
             return None
         user = self._user()
@@ -312,7 +320,7 @@ class RedisSession(TrackedMapping, SessionMixin):
     def _end(self) -> None:
         """Become a new and empty session: the stored one has been ended."""
         if self._token is not None:
-            self._source.ended(self._token)
+            self._backend.ended(self._token)
         self.clear()
         self._token = self._record = None
         self._wiped = self._rotates = self._forced = self._owes_cookie = False

@@ -6,12 +6,13 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from .application import ApplicationSessions
-from .record import BORN, IDLE, SEEN, USER, Binding, Changes, Record
+from flask_redis_session.application import ApplicationBackend
+from flask_redis_session.signals import save_refused, session_created, session_ended, user_bound
+from flask_redis_session.storage.record import BORN, IDLE, SEEN, USER, Binding, Changes, Record
+from flask_redis_session.storage.session_hash import Committed, Lifetime
+from flask_redis_session.storage.token import Token, new_token
+
 from .session import RedisSession
-from .signals import save_refused, session_created, session_ended, user_bound
-from .store import Committed, Lifetime
-from .token import Token, new_token
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -35,7 +36,7 @@ class Save:
     """
 
     app: Flask
-    sessions: ApplicationSessions
+    backend: ApplicationBackend
     session: RedisSession
     refreshes: bool
 
@@ -45,7 +46,7 @@ class Save:
         :param fixed: whether it has to take it over.
         """
         permanent = self.app.permanent_session_lifetime.total_seconds()
-        passing = self.sessions.settings.lifetime
+        passing = self.backend.settings.lifetime
         if self.session._permanent:
             return Lifetime(permanent, fixed, other=passing)
         return Lifetime(passing, fixed, other=permanent)
@@ -99,7 +100,7 @@ class Save:
         fresh = None
         if binding is not None or session._rotates:
             fresh = token.rotated()
-        committed = self.sessions.store.commit(
+        committed = self.backend.hashes.commit(
             token,
             changes,
             self.lifetime(fixed=turns),
@@ -138,9 +139,9 @@ class Save:
                 self.app, session=session, sid=token.sid, user_id=user, previous=committed.user
             )
         if user is not None and binding is not None:
-            self.sessions.end_surplus(user, keep=token.sid)
+            self.backend.end_surplus(user, keep=token.sid)
         if fresh is not None:
-            self.sessions.ended(token)
+            self.backend.ended(token)
             return "fresh"
         return "refresh" if session._permanent or token.permanent else "same"
 
@@ -168,7 +169,7 @@ class Save:
     def _create(self, changes: Changes, binding: Binding) -> Cookie:
         session = self.session
         token = new_token(session._permanent)
-        committed = self.sessions.store.create(
+        committed = self.backend.hashes.create(
             token, changes, self.lifetime(fixed=True), self._with_device(binding)
         )
         session._settle(changes)
@@ -178,7 +179,7 @@ class Save:
             user_bound.send(
                 self.app, session=session, sid=token.sid, user_id=binding.user, previous=None
             )
-            self.sessions.end_surplus(binding.user, keep=token.sid)
+            self.backend.end_surplus(binding.user, keep=token.sid)
         return "fresh"
 
     def _unchanged(self, token: Token) -> Cookie:
@@ -188,7 +189,7 @@ class Save:
         record = session._record
         if record is None and not refreshes:
             return "leave"
-        if not self.sessions.touch(token, record, self.lifetime()):
+        if not self.backend.touch(token, record, self.lifetime()):
             return "leave"
         return "refresh" if refreshes else "leave"
 
@@ -196,7 +197,7 @@ class Save:
         """Return a binding with the device that signs in, if anybody does."""
         if binding.user is None:
             return binding
-        agent, address = self.sessions.device(self.session._request)
+        agent, address = self.backend.device(self.session._request)
         return binding._replace(agent=agent, address=address)
 
     def _refused(self, reason: Literal["gone", "rotated"]) -> None:

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
-from flask_redis_session.application import ApplicationSessions
+from flask_redis_session.admin.keyspace import PAGE, KeySpace, Selection
+from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.errors import RevocationIncomplete, RevocationUnconfirmed
-from flask_redis_session.record import SessionInfo
-from flask_redis_session.survey import PAGE, Selection, Survey
+from flask_redis_session.storage.record import SessionInfo
 
 from . import output
 from .group import Failed, Refused, cause_of, json_option, sids, user_argument, with_sessions
@@ -51,7 +51,7 @@ def _selecting(command: F) -> F:
 @json_option
 @with_sessions
 def revoke(
-    sessions: ApplicationSessions,
+    backend: ApplicationBackend,
     user: str,
     *,
     only: Collection[str],
@@ -77,18 +77,18 @@ def revoke(
     It asks before it ends more than one session. Where Redis fails on the way, what was ended
     stays ended, and to run it again ends the rest.
     """  # noqa: D301
-    selection = _selection(sessions, before, created_before, keep)
+    selection = _selection(backend, before, created_before, keep)
     of_user = f"of user {output.quoted(user)}"
-    size = sessions.server.call(("ZCARD", sessions.store.index.key(user)))
+    size = backend.redis.call(("ZCARD", backend.hashes.index.key(user)))
     if dry_run or not yes:
-        matching = _matching(sessions, user, selection, only)
+        matching = _matching(backend, user, selection, only)
         if dry_run:
             _tell((info for found, _ in matching for info in found), user, as_json=as_json)
             return
         with output.progress("Counting", size) as bar:
             count = _count(bar, ((len(found), gone) for found, gone in matching))
         _confirm(count, of_user)
-    pages = sessions.revoked(
+    pages = backend.revoked(
         user,
         before=selection.before,
         created_before=selection.created_before,
@@ -110,7 +110,7 @@ def revoke(
 @json_option
 @with_sessions
 def revoke_all(
-    sessions: ApplicationSessions,
+    backend: ApplicationBackend,
     *,
     anonymous: bool,
     before: When | None,
@@ -133,13 +133,13 @@ def revoke_all(
     session. Where Redis fails on the way, what was ended stays ended, and to run it again ends
     the rest.
     """
-    selection = _selection(sessions, before, created_before, keep, anonymous=anonymous)
-    survey = Survey(sessions)
+    selection = _selection(backend, before, created_before, keep, anonymous=anonymous)
+    keyspace = KeySpace(backend)
     whose = "of everybody" if anonymous else "of all users"
-    size = survey.size()
+    size = keyspace.size()
     if dry_run or not yes:
         with output.progress("Counting", size) as bar:
-            counts = ((count, PAGE) for count in survey.matching(selection))
+            counts = ((count, PAGE) for count in keyspace.matching(selection))
             count = _count(bar, counts, to_the_end=dry_run)
         if dry_run:
             if as_json:
@@ -149,7 +149,7 @@ def revoke_all(
             return
         _confirm(count, whose)
     with output.progress("Ending", size) as bar:
-        counts = ((count, PAGE) for count in survey.revoke(selection))
+        counts = ((count, PAGE) for count in keyspace.revoke(selection))
         ended = _end(bar, counts, {}, as_json=as_json)
     if not as_json:
         click.echo(f"Ended {output.counted(ended)} {whose}.")
@@ -160,7 +160,7 @@ _Counts = Iterable[tuple[int, int]]
 
 
 def _selection(
-    sessions: ApplicationSessions,
+    backend: ApplicationBackend,
     before: When | None,
     created_before: When | None,
     keep: Collection[str],
@@ -168,15 +168,15 @@ def _selection(
     anonymous: bool = False,
 ) -> Selection:
     return Selection(
-        sessions.epoch("--before", before),
-        sessions.epoch("--created-before", created_before),
+        backend.epoch("--before", before),
+        backend.epoch("--created-before", created_before),
         keep,
         anonymous,
     )
 
 
 def _matching(
-    sessions: ApplicationSessions, user: str, selection: Selection, only: Collection[str]
+    backend: ApplicationBackend, user: str, selection: Selection, only: Collection[str]
 ) -> Iterator[tuple[list[SessionInfo], int]]:
     """Yield those sessions of a user that would be ended, and out of how many these are."""
 
@@ -192,7 +192,7 @@ def _matching(
         return limit is None or at is None or at.timestamp() < limit
 
     left = set(only)
-    for page in sessions.store.index.pages(user):
+    for page in backend.hashes.index.pages(user):
         yield list(filter(is_meant, page)), len(page)
         left -= {info.sid for info in page}
         if only and not left:

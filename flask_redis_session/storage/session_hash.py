@@ -7,9 +7,10 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
+from flask_redis_session.client.commands import HGETALL, HMGET, Command, Commands, Script
+from flask_redis_session.errors import StoreUnavailable, WrongType
+
 from .clock import Clock
-from .errors import StoreUnavailable, WrongType
-from .index import Index
 from .record import (
     ADDRESS,
     AGENT,
@@ -25,11 +26,11 @@ from .record import (
     standing_of,
     text,
 )
-from .server import HGETALL, HMGET, Command, Script, Server
 from .token import Token, digest
+from .user_index import UserIndex
 
-_COMMIT = Script("commit.lua")
-_TIME = Script("time.lua")
+_COMMIT = Script(__package__, "commit.lua")
+_TIME = Script(__package__, "time.lua")
 
 
 @lru_cache(maxsize=64)
@@ -71,10 +72,10 @@ class Committed(NamedTuple):
     user: str | None = None
 
 
-class Store:
+class SessionHashes:
     """The sessions in one Redis, under one prefix.
 
-    :param server: the way to Redis.
+    :param redis: sends the commands.
     :param prefix: the prefix of every key, as in ``SESSION_KEY_PREFIX``.
     :param absolute: seconds that no session outlives; ``None``: no limit.
     :param touch_interval: seconds between two touches, as in ``SESSION_TOUCH_INTERVAL``.
@@ -83,20 +84,20 @@ class Store:
 
     def __init__(
         self,
-        server: Server,
+        redis: Commands,
         prefix: str,
         *,
         absolute: float | None,
         touch_interval: float,
         revoke_wait: tuple[int, int] | None = None,
     ) -> None:
-        self._server = server
+        self._redis = redis
         self._prefix = prefix
         self._absolute = absolute
         self._touch_interval = touch_interval
         #: The sorted sets that this store keeps in step with the hashes.
-        self.index = Index(
-            server, prefix, absolute=absolute, slack=touch_interval, wait=revoke_wait
+        self.index = UserIndex(
+            redis, prefix, absolute=absolute, slack=touch_interval, wait=revoke_wait
         )
         self.clock = Clock()
 
@@ -118,10 +119,10 @@ class Store:
         secret = SECRET + proof.encode()
         try:
             if fields is None:
-                held = self._server.call((HGETALL, key))
+                held = self._redis.call((HGETALL, key))
             else:
                 names = (BORN, secret, SEEN, IDLE, USER, *fields)
-                values = self._server.call((HMGET, key, *names))
+                values = self._redis.call((HMGET, key, *names))
                 held = {
                     name: value
                     for name, value in zip(names, values, strict=True)
@@ -141,7 +142,7 @@ class Store:
     def _hear_the_time(self, key: bytes) -> None:
         """Ask for the server's time, once, where a worker's own clock would judge a session."""
         if not self.clock.is_heard:
-            seconds, microseconds = self._server.call(_TIME.on(key))
+            seconds, microseconds = self._redis.call(_TIME.on(key))
             self.clock.hear(int(seconds) + int(microseconds) / 1e6)
 
     def is_due(self, born: float | None, seen: float | None, idle: float | None) -> bool:
@@ -169,7 +170,7 @@ class Store:
         """
         script = self._script(token, changes, lifetime, proof="", fresh=token, binding=binding)
         if binding.user is None:
-            return self._committed(self._server.call(script))
+            return self._committed(self._redis.call(script))
         add = self.index.add(binding.user, token.sid, lifetime.idle)
         return self._indexed(token.sid, script, [script, add])
 
@@ -205,13 +206,13 @@ class Store:
         elif binding is None and user is not None and lifetime.fixed:
             # For the same reason the index lives longer before the session does.
             touch = self.index.touch(user, token.sid, lifetime.idle)
-            committed = self._committed(self._server.in_order([touch, script])[1])
+            committed = self._committed(self._redis.in_order([touch, script])[1])
         elif binding is None and known is not None and user is not None and self._crosses(known):
             touched = True
             touch = self.index.touch(user, token.sid, known.idle or lifetime.idle)
-            committed = self._committed(self._server.in_order([script, touch])[0])
+            committed = self._committed(self._redis.in_order([script, touch])[0])
         else:
-            committed = self._committed(self._server.call(script))
+            committed = self._committed(self._redis.call(script))
         if committed.what not in ("saved", "ended"):
             return committed
         if known is not None and committed.user != user:
@@ -229,7 +230,7 @@ class Store:
         :param commands: the two in their order.
         :raises StoreUnavailable: where one of them was refused.
         """
-        replies = self._server.outcomes(commands)
+        replies = self._redis.outcomes(commands)
         refusals = [reply for reply in replies if isinstance(reply, StoreUnavailable)]
         if not refusals:
             return self._committed(replies[commands.index(script)])
@@ -238,7 +239,7 @@ class Store:
         if stands and self._committed(replies[at]).what == "saved":
             # Stored, but in no index, where it could not be ended; nobody has its cookie yet.
             with suppress(StoreUnavailable):
-                self._server.call(("UNLINK", self.key(sid)))
+                self._redis.call(("UNLINK", self.key(sid)))
         raise refusals[0]
 
     def _follow(
@@ -258,7 +259,7 @@ class Store:
         # The commit stands, whatever becomes of this: a member too many is ignored, and a
         # touch that is missing is made up for by the next.
         with suppress(StoreUnavailable):
-            self._server.call(command)
+            self._redis.call(command)
 
     def _script(
         self,

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import click
 
-from flask_redis_session.application import MOST_SESSIONS, ApplicationSessions
-from flask_redis_session.record import (
+from flask_redis_session.admin.keyspace import PAGE, Count, KeySpace
+from flask_redis_session.application import MOST_SESSIONS, ApplicationBackend
+from flask_redis_session.client.commands import HMGET
+from flask_redis_session.storage.record import (
     ADDRESS,
     AGENT,
     BORN,
@@ -21,8 +23,6 @@ from flask_redis_session.record import (
     number,
     text,
 )
-from flask_redis_session.server import HMGET
-from flask_redis_session.survey import PAGE, Count, Survey
 
 from . import output
 from .group import Refused, json_option, sid_argument, user_argument, with_sessions
@@ -51,13 +51,13 @@ CHUNK = 500
 )
 @json_option
 @with_sessions
-def list_(sessions: ApplicationSessions, user: str, limit: int, offset: int, as_json: bool) -> None:
+def list_(backend: ApplicationBackend, user: str, limit: int, offset: int, as_json: bool) -> None:
     """List the sessions of USER, last seen first.
 
     Times are in UTC. LAST SEEN is exact to SESSION_TOUCH_INTERVAL, a minute by default. ADDRESS
     and BROWSER are those of the sign-in.
     """
-    pages = sessions.store.index.pages(user, limit=limit, offset=offset)
+    pages = backend.hashes.index.pages(user, limit=limit, offset=offset)
     infos = (info for page in pages for info in page)
     if as_json:
         output.echo_array(map(output.session_json, infos))
@@ -67,7 +67,7 @@ def list_(sessions: ApplicationSessions, user: str, limit: int, offset: int, as_
         if shown == 1:
             click.echo(output.HEADING)
         click.echo(output.row(info))
-    total = sessions.server.call(("ZCARD", sessions.store.index.key(user)))
+    total = backend.redis.call(("ZCARD", backend.hashes.index.key(user)))
     if total > offset + shown and shown == limit:
         rest = total - offset - shown
         click.echo(f"and {rest:,} more; --limit and --offset show them.", err=True)
@@ -86,16 +86,16 @@ def list_(sessions: ApplicationSessions, user: str, limit: int, offset: int, as_
 @click.option("--values", is_flag=True, help="Show the values too. They may be private.")
 @json_option
 @with_sessions
-def show(sessions: ApplicationSessions, sid: str, values: bool, as_json: bool) -> None:
+def show(backend: ApplicationBackend, sid: str, values: bool, as_json: bool) -> None:
     """Show one session: its user, its times, its keys and their sizes.
 
     SID is its public id, as 'flask sessions list' shows it, and as session.sid is in the
     application. The secret that opens the session is not even in Redis.
     """
-    info = _info(sessions, sid)
+    info = _info(backend, sid)
     if info is None:
         raise Refused(f"There is no session {sid}.")
-    fields = _fields(sessions, sid, values=values)
+    fields = _fields(backend, sid, values=values)
     if as_json:
         keys = [_field_json(field, values=values) for field in fields]
         output.echo_json({**output.session_json(info), "keys": keys})
@@ -143,39 +143,39 @@ class Info(NamedTuple):
     ip_address: str | None
 
 
-def _info(sessions: ApplicationSessions, sid: str) -> Info | None:
-    key = sessions.store.key(sid)
-    if sessions.server.call(("TYPE", key)) not in (b"hash", "hash"):
+def _info(backend: ApplicationBackend, sid: str) -> Info | None:
+    key = backend.hashes.key(sid)
+    if backend.redis.call(("TYPE", key)) not in (b"hash", "hash"):
         return None
     names = (BORN, SEEN, USER, AGENT, ADDRESS)
-    (born, seen, user, agent, address), left = sessions.server.together(
+    (born, seen, user, agent, address), left = backend.redis.together(
         [(HMGET, key, *names), ("PTTL", key)]
     )
     if number(born) is None:
         return None
-    ends = moment(sessions.store.clock.now() + left / 1000) if left >= 0 else None
+    ends = moment(backend.hashes.clock.now() + left / 1000) if left >= 0 else None
     created, last = moment(number(born)), moment(number(seen))
     return Info(sid, text(user), created, last, ends, text(agent), text(address))
 
 
-def _fields(sessions: ApplicationSessions, sid: str, *, values: bool) -> list[Field]:
+def _fields(backend: ApplicationBackend, sid: str, *, values: bool) -> list[Field]:
     """Return the keys of a session, in chunks that are no burden to Redis."""
-    key = sessions.store.key(sid)
-    names = sorted(name for name in _names(sessions, key) if name[:1] != b"@" or name[:2] == b"@@")
+    key = backend.hashes.key(sid)
+    names = sorted(name for name in _names(backend, key) if name[:1] != b"@" or name[:2] == b"@@")
     fields = []
     for first in range(0, len(names), CHUNK):
         chunk = names[first : first + CHUNK]
-        sizes = sessions.server.together([("HSTRLEN", key, name) for name in chunk])
-        texts = sessions.server.call((HMGET, key, *chunk)) if values else [None] * len(chunk)
+        sizes = backend.redis.together([("HSTRLEN", key, name) for name in chunk])
+        texts = backend.redis.call((HMGET, key, *chunk)) if values else [None] * len(chunk)
         for name, size, value in zip(chunk, sizes, texts, strict=True):
             shown = key_of(name) or name.decode("utf-8", "backslashreplace")
             fields.append(Field(shown, size, text(value) or ""))
     return fields
 
 
-def _names(sessions: ApplicationSessions, key: bytes) -> Iterable[bytes]:
+def _names(backend: ApplicationBackend, key: bytes) -> Iterable[bytes]:
     """Return the names of a hash's fields; HKEYS would hold up Redis where there are very many."""
-    call = sessions.server.call
+    call = backend.redis.call
     if call(("HLEN", key)) <= MANY:
         return call(("HKEYS", key))  # type: ignore[no-any-return]
     names: set[bytes] = set()
@@ -198,16 +198,16 @@ def _field_json(field: Field, *, values: bool) -> dict[str, Any]:
 @click.command("count", short_help="Count sessions, and users who have some.")
 @json_option
 @with_sessions
-def count(sessions: ApplicationSessions, as_json: bool) -> None:
+def count(backend: ApplicationBackend, as_json: bool) -> None:
     """Count the sessions, the users who have some, and the anonymous sessions.
 
     It goes through the whole key space with SCAN, which holds up nobody. What comes or goes
     meanwhile may be counted or not.
     """
-    survey = Survey(sessions)
+    keyspace = KeySpace(backend)
     total = Count(0, 0, 0)
-    with output.progress("Counting", survey.size()) as bar:
-        for step in survey.count():
+    with output.progress("Counting", keyspace.size()) as bar:
+        for step in keyspace.count():
             total = Count(*map(add, total, step))
             bar.advance(PAGE)
     if as_json:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from .errors import RevocationUnconfirmed, WrongType
+from flask_redis_session.client.commands import HMGET, ZREVRANGE, Command, Commands, Script
+from flask_redis_session.errors import RevocationUnconfirmed, WrongType
+
 from .record import (
     ADDRESS,
     AGENT,
@@ -20,13 +22,12 @@ from .record import (
     number,
     text,
 )
-from .server import HMGET, ZREVRANGE, Command, Script, Server
 from .token import is_sid
 
-_INDEX = Script("index.lua")
-_REVOKE = Script("revoke.lua")
-_FORGET = Script("forget.lua")
-_PAGE = Script("page.lua")
+_INDEX = Script(__package__, "index.lua")
+_REVOKE = Script(__package__, "revoke.lua")
+_FORGET = Script(__package__, "forget.lua")
+_PAGE = Script(__package__, "page.lua")
 
 #: A session in an index: its sid and its score.
 Member = tuple[str, float]
@@ -50,10 +51,10 @@ class _Which(NamedTuple):
     keep: Collection[str]
 
 
-class Index:
+class UserIndex:
     """The sorted set of each user.
 
-    :param server: the way to Redis.
+    :param redis: sends the commands.
     :param prefix: the prefix of every key, as in ``SESSION_KEY_PREFIX``.
     :param absolute: seconds that no session outlives; ``None``: no limit.
     :param slack: seconds by which a session may outlive its last touch here, because the
@@ -64,14 +65,14 @@ class Index:
 
     def __init__(
         self,
-        server: Server,
+        redis: Commands,
         prefix: str,
         *,
         absolute: float | None,
         slack: float,
         wait: tuple[int, int] | None,
     ) -> None:
-        self._server = server
+        self._redis = redis
         self._prefix = prefix
         self._absolute = absolute
         self._slack = slack
@@ -187,7 +188,7 @@ class Index:
             for member, held in zip(members, hashes, strict=True)
             if all(value is None for value in held) or not is_sid(member[0])
         ]
-        self._server.together(self._removals(user, dead))
+        self._redis.together(self._removals(user, dead))
         infos = [
             self._info(user, sid, dict(zip(names, held, strict=True)))
             for sid, held in zip(sids, hashes, strict=True)
@@ -204,14 +205,14 @@ class Index:
         """
         commands = [(HMGET, self._session_key(sid), *names) for sid in sids]
         try:
-            return self._server.together(commands)
+            return self._redis.together(commands)
         except WrongType:
             # One by one: a key of another type must not hide the sessions beside it.
             return [self._held_alone(command, len(names)) for command in commands]
 
     def _held_alone(self, command: Command, count: int) -> Sequence[bytes | None]:
         try:
-            return self._server.call(command)  # type: ignore[no-any-return]
+            return self._redis.call(command)  # type: ignore[no-any-return]
         except WrongType:
             return [None] * count
 
@@ -252,7 +253,7 @@ class Index:
             page = self._scores(user, sorted(set(only) - set(keep)))
             ended, dead = self._end(user, page, which, confirmed)
             yield [sid for sid, _ in ended]
-            self._server.together(self._removals(user, ended + dead))
+            self._redis.together(self._removals(user, ended + dead))
         else:
             yield from self._end_all(user, which, confirmed)
         self.ensure_confirmed(0, confirmed)
@@ -264,14 +265,14 @@ class Index:
         done: list[Member] = []
         while True:
             page = _PAGE.on(self.key(user), PAGE, below, *place)
-            found = self._server.together([page, *self._removals(user, done)])[0]
+            found = self._redis.together([page, *self._removals(user, done)])[0]
             ended, dead = self._end(user, _pairs(found), which, confirmed)
             done = ended + dead
             yield [sid for sid, _ in ended]
             if len(found) < 2 * PAGE:
                 break
             place = found[-1], found[-2]
-        self._server.together(self._removals(user, done))
+        self._redis.together(self._removals(user, done))
 
     def _removals(self, user: str, members: Sequence[Member]) -> list[Command]:
         """Return commands that remove dead sessions from an index, none of which takes long."""
@@ -326,11 +327,11 @@ class Index:
             _REVOKE.on(self._session_key(sid), user, *limits) for sid, user in owned
         ]
         if self._wait is None or not commands:
-            return self._server.together(commands)
+            return self._redis.together(commands)
         # In the same pipeline: WAIT is about the writes of its own connection. And the script
         # before: one that has to be sent again would come after it.
         load = ("SCRIPT", "LOAD", _REVOKE.text)
-        _, *replies, replicas = self._server.together([load, *commands, ("WAIT", *self._wait)])
+        _, *replies, replicas = self._redis.together([load, *commands, ("WAIT", *self._wait)])
         confirmed.append(replicas)
         return replies
 
@@ -346,7 +347,7 @@ class Index:
 
     def _newest(self, user: str, offset: int, count: int) -> list[Member]:
         last = offset + count - 1
-        reply = self._server.call((ZREVRANGE, self.key(user), offset, last, "WITHSCORES"))
+        reply = self._redis.call((ZREVRANGE, self.key(user), offset, last, "WITHSCORES"))
         if reply and not isinstance(reply[0], bytes):
             # RESP3 replies with pairs, RESP2 with one after the other.
             return [_member(*pair) for pair in reply]
@@ -354,7 +355,7 @@ class Index:
 
     def _scores(self, user: str, sids: Sequence[str]) -> list[Member]:
         key = self.key(user)
-        replies = self._server.together([("ZSCORE", key, sid) for sid in sids])
+        replies = self._redis.together([("ZSCORE", key, sid) for sid in sids])
         found = zip(sids, replies, strict=True)
         # One that is not in there is looked at too: the index may have been evicted.
         return [(sid, float(score or 0)) for sid, score in found]

@@ -28,7 +28,7 @@ PROBATION = 8
 NEWEST = 1 / 8
 
 
-class Plan:
+class LoadPlan:
     """What one endpoint is going to load.
 
     It loads everything until that has brought much more than was used; then it asks for what
@@ -120,13 +120,13 @@ class _Use:
     is_known: bool = False
 
 
-class Plans:
+class LoadPlans:
     """The plans of an application's endpoints, in this process."""
 
     def __init__(self) -> None:
-        self._plans: dict[str | None, Plan] = {}
+        self._plans: dict[str | None, LoadPlan] = {}
 
-    def of(self, endpoint: str | None) -> Plan:
+    def of(self, endpoint: str | None) -> LoadPlan:
         """Return the plan of an endpoint.
 
         :param endpoint: its name; ``None``: of a request that none serves.
@@ -135,7 +135,7 @@ class Plans:
         if plan is None:
             if len(self._plans) >= MOST_ENDPOINTS:
                 self._plans = {}
-            plan = self._plans.setdefault(endpoint, Plan())
+            plan = self._plans.setdefault(endpoint, LoadPlan())
         return plan
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .errors import StoreUnavailable
-from .server import Server
+from flask_redis_session.client.commands import Commands
+from flask_redis_session.errors import StoreUnavailable
 
 #: How many slots a cluster has.
 SLOTS = 16384
@@ -41,7 +41,7 @@ class Holding(NamedTuple):
         return any(b"-<-" in slot for slot in self.slots)
 
 
-def holdings(nodes: Sequence[Server]) -> list[Holding]:
+def holdings(nodes: Sequence[Commands]) -> list[Holding]:
     """Return what each node of a cluster says of itself.
 
     :param nodes: the nodes.
@@ -53,7 +53,7 @@ def holdings(nodes: Sequence[Server]) -> list[Holding]:
     return found
 
 
-def in_order(nodes: Sequence[Server], held: Sequence[Holding]) -> list[Server]:
+def in_order(nodes: Sequence[Commands], held: Sequence[Holding]) -> list[Commands]:
     """Return the nodes in an order in which no key that moves meanwhile is missed.
 
     :param nodes: the nodes.
@@ -67,7 +67,7 @@ def in_order(nodes: Sequence[Server], held: Sequence[Holding]) -> list[Server]:
     return [node for node, _ in sorted(pairs, key=lambda pair: pair[1].takes)]
 
 
-def ensure_same(nodes: Sequence[Server], held: Sequence[Holding]) -> None:
+def ensure_same(nodes: Sequence[Commands], held: Sequence[Holding]) -> None:
     """Make sure that the nodes hold what they held.
 
     :param nodes: the nodes.
@@ -78,7 +78,7 @@ def ensure_same(nodes: Sequence[Server], held: Sequence[Holding]) -> None:
         raise StoreUnavailable(_MOVED)
 
 
-def _holding(node: Server) -> Holding:
+def _holding(node: Commands) -> Holding:
     reply: bytes = node.call(("CLUSTER", "NODES"))
     itself = next(line for line in reply.splitlines() if b"myself" in line).split()
     return Holding(itself[6], tuple(itself[8:]))

@@ -7,14 +7,15 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from . import slots
-from .application import ApplicationSessions
-from .errors import RevocationIncomplete, StoreUnavailable
-from .record import BORN, SEEN, USER, number, text
-from .server import ZREVRANGE, Script, Server
-from .token import is_sid
+from flask_redis_session.application import ApplicationBackend
+from flask_redis_session.client.commands import ZREVRANGE, Commands, Script
+from flask_redis_session.errors import RevocationIncomplete, StoreUnavailable
+from flask_redis_session.storage.record import BORN, SEEN, USER, number, text
+from flask_redis_session.storage.token import is_sid
 
-_INDEX = Script("doctor_index.lua")
+from . import cluster_slots as slots
+
+_INDEX = Script(__package__, "doctor_index.lua")
 
 #: How many keys SCAN goes through at a time.
 PAGE = 1000
@@ -81,7 +82,7 @@ INDEX = "user:"
 _Found = tuple[str, bytes | None]
 
 
-class Survey:
+class KeySpace:
     """Goes through every key under an application's prefix, on each primary of a cluster.
 
     What is there from the beginning to the end is found; what comes or goes meanwhile may be.
@@ -90,18 +91,18 @@ class Survey:
     :param sessions: the sessions of the application.
     """
 
-    def __init__(self, sessions: ApplicationSessions) -> None:
-        self._sessions = sessions
-        self._server = sessions.server
-        self._store = sessions.store
-        self._prefix = sessions.settings.prefix
+    def __init__(self, backend: ApplicationBackend) -> None:
+        self._backend = backend
+        self._redis = backend.redis
+        self._hashes = backend.hashes
+        self._prefix = backend.settings.prefix
 
     def now(self) -> float:
         """Return the time of the server, in epoch seconds.
 
         :raises StoreUnavailable: where Redis fails.
         """
-        seconds, micros = self._server.nodes()[0].call(("TIME",))
+        seconds, micros = self._redis.nodes()[0].call(("TIME",))
         return int(seconds) + int(micros) / 1e6
 
     def size(self) -> int:
@@ -109,7 +110,7 @@ class Survey:
 
         :raises StoreUnavailable: where Redis fails.
         """
-        return sum(node.call(("DBSIZE",)) for node in self._server.nodes())
+        return sum(node.call(("DBSIZE",)) for node in self._redis.nodes())
 
     def pages(self) -> Iterator[Page]:
         """Yield what is under the prefix, step by step; a step goes through ``PAGE`` keys.
@@ -121,23 +122,23 @@ class Survey:
         for node in self._nodes():
             for names in self._names(node):
                 ours = [name for name in names if name.startswith(prefix)]
-                kinds = self._server.together([("TYPE", name) for name in ours])
+                kinds = self._redis.together([("TYPE", name) for name in ours])
                 yield self._sorted(
                     (name, kind.decode() if isinstance(kind, bytes) else kind)
                     for name, kind in zip(ours, kinds, strict=True)
                 )
 
-    def _nodes(self) -> Iterator[Server]:
+    def _nodes(self) -> Iterator[Commands]:
         """Yield each server; in a cluster, make sure that each key is on one of those to come."""
-        nodes = self._server.nodes()
-        if not self._server.is_cluster:
+        nodes = self._redis.nodes()
+        if not self._redis.is_cluster:
             yield from nodes
             return
         held = slots.holdings(nodes)
         yield from slots.in_order(nodes, held)
         slots.ensure_same(nodes, held)
 
-    def _names(self, node: Server) -> Iterator[list[bytes]]:
+    def _names(self, node: Commands) -> Iterator[list[bytes]]:
         pattern = _GLOB.sub(r"\\\g<0>", self._prefix) + "*"
         started = _incarnation(node)
         cursor = 0
@@ -170,19 +171,19 @@ class Survey:
         :raises StoreUnavailable: as :meth:`pages`.
         """
         for page in self.pages():
-            held = self._store.index.held(page.sids, (BORN, USER))
+            held = self._hashes.index.held(page.sids, (BORN, USER))
             whose = [user for born, user in held if number(born) is not None]
             yield Count(len(whose), self._signed_in(page.users), whose.count(None))
 
     def _signed_in(self, users: Sequence[str]) -> int:
         """Return how many of these users have a live session."""
-        index = self._store.index
-        replies = self._server.together([(ZREVRANGE, index.key(user), 0, 0) for user in users])
+        index = self._hashes.index
+        replies = self._redis.together([(ZREVRANGE, index.key(user), 0, 0) for user in users])
         newest = {
             user: _utf8(reply[0]) for user, reply in zip(users, replies, strict=True) if reply
         }
         held = dict(
-            zip(newest, self._store.index.held(list(newest.values()), (BORN, USER)), strict=True)
+            zip(newest, self._hashes.index.held(list(newest.values()), (BORN, USER)), strict=True)
         )
         alive = {
             u for u, (born, owner) in held.items() if number(born) is not None and text(owner) == u
@@ -218,11 +219,11 @@ class Survey:
                 yield count
         except StoreUnavailable as failure:
             raise RevocationIncomplete(ended) from failure
-        self._store.index.ensure_confirmed(ended, confirmed)
+        self._hashes.index.ensure_confirmed(ended, confirmed)
 
     def _selected(self, sids: Sequence[str], selection: Selection) -> list[_Found]:
         """Return those that are sessions, and meant."""
-        held = self._store.index.held(sids, (BORN, SEEN, USER))
+        held = self._hashes.index.held(sids, (BORN, SEEN, USER))
         return [
             (sid, user)
             for sid, (born, seen, user) in zip(sids, held, strict=True)
@@ -242,10 +243,10 @@ class Survey:
         """
         found = self._selected(sids, selection)
         # Read before they end: where a creation that is sent twice brings one back, it differs.
-        scores = self._server.together(
+        scores = self._redis.together(
             [_INDEX.on(self._index_key(user), "has", sid) for sid, user in found]
         )
-        replies = self._store.index.end_each(
+        replies = self._hashes.index.end_each(
             [(sid, user or b"") for sid, user in found],
             selection.before,
             selection.created_before,
@@ -255,7 +256,7 @@ class Survey:
         for (sid, user), score, reply in zip(found, scores, replies, strict=True):
             if reply == 1:
                 ended[user].append((sid, score))
-        self._server.together(
+        self._redis.together(
             [
                 _INDEX.on(self._index_key(user), "forget", *(part for one in gone for part in one))
                 for user, members in ended.items()
@@ -263,7 +264,7 @@ class Survey:
             ]
         )
         for user, members in ended.items():
-            self._sessions.announce(text(user), [sid for sid, _ in members], "revoked")
+            self._backend.announce(text(user), [sid for sid, _ in members], "revoked")
         spared = [sid for (sid, _), reply in zip(found, replies, strict=True) if reply < 0]
         return sum(map(len, ended.values())), spared
 
@@ -271,7 +272,7 @@ class Survey:
         return f"{self._prefix}{INDEX}".encode() + (user or b"")
 
 
-def _incarnation(node: Server) -> object:
+def _incarnation(node: Commands) -> object:
     """Return what tells a server from one that was started later or elsewhere."""
     return node.call(("INFO", "server"))["run_id"]
 

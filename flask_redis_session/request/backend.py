@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from .record import Record, SessionInfo
-from .token import Token
+from flask_redis_session.storage.record import Record, SessionInfo
+from flask_redis_session.storage.token import Token
 
 #: A point in time: aware, or so long ago, or epoch seconds.
 When = datetime | timedelta | float
 
 
-class Source(Protocol):
+class SessionBackend(Protocol):
     """Where a session comes from: the sessions of one application."""
 
     #: The session keys that hold the user's id; the first present counts.

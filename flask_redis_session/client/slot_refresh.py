@@ -9,7 +9,7 @@ from time import monotonic
 from redis.exceptions import RedisClusterException
 
 
-class Refresh:
+class SlotRefresh:
     """Refreshes the slots for one thread at a time, as redis-py does.
 
     Where nodes hang, a refresh takes a timeout for each of them, and redis-py lets each thread that

@@ -1,0 +1,1 @@
+"""All sessions of an application, for those who run it."""

@@ -1,0 +1,1 @@
+"""One Valkey server for the processes of an application."""

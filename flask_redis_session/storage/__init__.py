@@ -1,0 +1,1 @@
+"""What Redis holds: session hashes, and the index of each user."""
