@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from .advice import Advice
 from .client.commands import Commands
 from .client.url import connect
+from .cookie import CookieFlags
 from .device import clipped, device
 from .errors import (
     RevocationIncomplete,
@@ -21,13 +21,15 @@ from .errors import (
     StoreUnavailable,
 )
 from .request.backend import Loaded, Usage, When
+from .request.draft import Terms
 from .request.loading import LoadPlans
+from .request.save import Create, Reply, Step, Touch, Touched, Written
 from .request.touch_memory import TouchMemory
 from .settings import Settings
 from .signals import session_ended
-from .storage.record import Changes, Record, SessionInfo, field_of, moment
-from .storage.session_hash import Lifetime, SessionHashes
-from .storage.token import Token, is_sid
+from .storage.record import Changes, SessionInfo, field_of, moment
+from .storage.session_hash import SessionHashes
+from .storage.token import Token, is_sid, new_token
 
 if TYPE_CHECKING:
     from flask import Flask, Request
@@ -63,9 +65,8 @@ class ApplicationBackend:
             revoke_wait=settings.revoke_wait,
         )
         self._plans = LoadPlans() if settings.load == "auto" else None
-        #: What the application is told of its cookie.
-        self.advice = Advice()
-        self._first_flags: dict[str, Any] | None = None
+        #: The flags of the application's cookie.
+        self.cookie_flags = CookieFlags()
         #: What this process touched lately.
         self.touches = TouchMemory()
 
@@ -73,6 +74,17 @@ class ApplicationBackend:
         if self.settings.url is None:
             return self.settings.redis
         return connect(self.settings.url)
+
+    def terms(self, app: Flask) -> Terms:
+        """Return what the settings say of every session at this moment.
+
+        :param app: the application: Flask's own settings may change while it runs.
+        """
+        return Terms(
+            permanent=app.permanent_session_lifetime.total_seconds(),
+            passing=self.settings.lifetime,
+            refreshes=app.config["SESSION_REFRESH_EACH_REQUEST"],
+        )
 
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
         """Load what is needed to know a key, or every key where it is ``None``.
@@ -106,19 +118,6 @@ class ApplicationBackend:
             if usage.signs_in:
                 plan.load_whole()
             plan.learn(usage.fields, usage.fetches - 1, usage.everything, usage.first)
-
-    def reflags(self, flags: dict[str, Any]) -> bool:
-        """Tell whether the cookie's flags are others than when the application started.
-
-        Only then is the same cookie sent again where a session is modified. Sent with every
-        change, it could overtake a rotation that another request made meanwhile, and sign the
-        browser out.
-
-        :param flags: the flags, as ``response.set_cookie`` takes them.
-        """
-        if self._first_flags is None:
-            self._first_flags = flags
-        return flags != self._first_flags
 
     def sessions(self, user: str, current: str | None) -> list[SessionInfo]:
         """Return a user's live sessions, the current one marked and counted as seen now.
@@ -238,24 +237,45 @@ class ApplicationBackend:
             if surplus:
                 deque(self.revoked(user, only=surplus, reason="replaced"), maxlen=0)
 
-    def touch(self, token: Token, record: Record | None, lifetime: Lifetime) -> bool:
-        """Touch a session where it is due; return whether its cookie may be sent again.
+    def send(self, step: Step) -> Reply:
+        """Send a step of a save to Redis and return the reply.
 
-        :param token: its cookie.
-        :param record: what was loaded of it, if it was.
-        :param lifetime: how long it may be idle.
+        :param step: what to do.
+        :raises StoreUnavailable: if Redis fails; a touch that fails is no failure.
         """
+        if isinstance(step, Touch):
+            return Touched(self._touch(step))
+        if isinstance(step, Create):
+            token = new_token(step.permanent)
+            created = self.hashes.create(token, step.changes, step.lifetime, step.binding)
+            return Written(step, token, created)
+        fresh = step.token.rotated() if step.rotates else None
+        committed = self.hashes.commit(
+            step.token,
+            step.changes,
+            step.lifetime,
+            fresh=fresh,
+            binding=step.binding,
+            known=step.record,
+        )
+        if fresh is not None and committed.what == "saved":
+            self.ended(step.token)
+        return Written(step, fresh or step.token, committed)
+
+    def _touch(self, step: Touch) -> bool:
+        """Touch a session if that is due; tell whether its cookie may be sent again."""
+        token, record = step.token, step.record
         if record is not None:
             if not self.hashes.is_due(record.born, record.seen, record.idle):
                 return True
         else:
-            alive = self.touches.standing(token, self.hashes.interval(lifetime.idle))
+            alive = self.touches.standing(token, self.hashes.interval(step.lifetime.idle))
             if alive is not None:
                 return alive
-        # Noted before: of many requests at once, one is enough.
+        # Record it before sending, so that parallel requests do not all touch.
         self.touches.note(token, alive=False)
         try:
-            committed = self.hashes.commit(token, Changes(), lifetime, known=record)
+            committed = self.hashes.commit(token, Changes(), step.lifetime, known=record)
         except StoreUnavailable:
             # A request that does without its session must not wait for a dead server.
             self.touches.pause()

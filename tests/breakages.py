@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha1
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from flask_redis_session.client import commands as server_module
 from flask_redis_session.client.commands import Script
 from flask_redis_session.request import mapping as mapping_module
-from flask_redis_session.request.save import Save
+from flask_redis_session.request import save as save_module
 from flask_redis_session.request.session import RedisSession
 from flask_redis_session.storage.session_hash import SessionHashes
 from flask_redis_session.storage.token import Token
@@ -122,17 +122,11 @@ def _revocation_spares_one() -> None:
 
 
 def _every_refusal_clears() -> None:
-    def refused(self: Save, reason: Any) -> None:
-        original(self, reason)
-        self.session._emptied = True
+    def refused(*args: Any) -> Any:
+        return replace(original(*args), cookie="clear")
 
-    def run(self: Save) -> Any:
-        cookie = runs(self)
-        return "clear" if self.session._emptied else cookie
-
-    original, runs = Save._refused, Save.run
-    Save._refused = refused  # type: ignore[method-assign]
-    Save.run = run  # type: ignore[method-assign]
+    original = save_module._refused
+    save_module._refused = refused
 
 
 #: What a crowd notices within some thousand operations.

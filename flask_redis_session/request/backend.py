@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from flask_redis_session.storage.record import Record, SessionInfo
 from flask_redis_session.storage.token import Token
+
+if TYPE_CHECKING:
+    from flask import Request
 
 #: A point in time: aware, or so long ago, or epoch seconds.
 When = datetime | timedelta | float
@@ -38,6 +41,9 @@ class SessionBackend(Protocol):
         self, user: str, *, before: When | None, keep: str | None, current: str | None
     ) -> list[str]:
         """End a user's sessions and return their sids."""
+
+    def device(self, request: Request | None) -> tuple[str | None, str | None]:
+        """Return the user agent and the address to keep of a sign-in."""
 
     def end(self, user: str, sid: str) -> list[str]:
         """End one of a user's sessions, and return its sid if it was alive."""

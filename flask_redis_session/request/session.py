@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,9 @@ from flask_redis_session.storage.record import (
 from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend, Usage, When
+from .draft import Draft, Phase, Terms
 from .mapping import TrackedMapping
+from .save import Outcome, Reply, Step, save
 
 if TYPE_CHECKING:
     from flask import Request
@@ -55,23 +58,24 @@ class RedisSession(TrackedMapping, SessionMixin):
     ) -> None:
         super().__init__()
         self._backend = backend
-        #: The cookie that opens the stored session; ``None`` while there is none.
-        self._token = token
         self._request = request
         self._opened = monotonic()
-        self._starts_permanent = permanent
-        self._permanent = permanent if token is None else token.permanent
-        self._chose_permanent = False
-        self._complete = token is None
+        #: What is known of the session; see ``draft.py``.
+        self._phase: Phase = "new" if token is None else "unproved"
+        #: The cookie as the browser has it.
+        self._sent = token
+        #: The cookie that opens the session; ``None`` if none does.
+        self._token = token
         self._record: Record | None = None
-        self._usage: Usage | None = None
+        self._complete = token is None
+        self._starts_permanent = permanent
+        # None: the application has not assigned it.
+        self._permanent: bool | None = None
         # None: only nested changes, if any. False: the application said so.
         self._modified: bool | None = None
         self._forced = False
         self._rotates = False
-        self._emptied = False
-        # Whether the browser is still to get the secret that opens the session now.
-        self._owes_cookie = False
+        self._usage: Usage | None = None
         self._failure: StoreUnavailable | None = None
 
     @property
@@ -87,14 +91,15 @@ class RedisSession(TrackedMapping, SessionMixin):
     @property
     def permanent(self) -> bool:
         """Whether the session outlives the browser, for ``PERMANENT_SESSION_LIFETIME``."""
-        return self._permanent
+        if self._permanent is not None:
+            return self._permanent
+        return self._starts_permanent if self._token is None else self._token.permanent
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
-        self._chose_permanent = True
-        if bool(value) != self._permanent:
-            self._permanent = bool(value)
+        if bool(value) != self.permanent:
             self._mutated()
+        self._permanent = bool(value)
 
     @property
     def modified(self) -> bool:
@@ -179,7 +184,7 @@ class RedisSession(TrackedMapping, SessionMixin):
         A sign-in of this request is not stored yet; or the index was evicted, or a reply was lost.
         """
         found: list[str] = []
-        if current is not None and self._is_bound(user):
+        if current is not None and self._record is not None and self._record.user == user:
             found = self._backend.end(user, current)
             try:
                 is_there = not found and self._is_there()
@@ -198,10 +203,6 @@ class RedisSession(TrackedMapping, SessionMixin):
         key, usage = self._backend.user_keys[0], Usage(None, set())
         return self._backend.load(self._token, key, usage)[0].standing != "gone"
 
-    def _is_bound(self, user: str) -> bool:
-        """Tell whether the stored session is a user's; a sign-in of this request is not stored."""
-        return self._record is not None and self._record.user == user
-
     def __setitem__(self, key: str, value: Any) -> None:
         if key in self._backend.user_keys:
             # A sign-in is judged by whose session it was before. It loads all there is: where it
@@ -218,7 +219,6 @@ class RedisSession(TrackedMapping, SessionMixin):
         super().clear()
         # As in Flask, whose session keeps it among what is cleared.
         self._permanent = self._starts_permanent
-        self._chose_permanent = False
 
     def __repr__(self) -> str:
         # Neither loads anything nor shows what may be private.
@@ -251,37 +251,31 @@ class RedisSession(TrackedMapping, SessionMixin):
             raise
         self._usage.fetches += 1
         if record.standing != "live":
-            if self._record is not None and self._record.standing == "live":
-                # Half of it was read. The other half must not read as if it had not been there.
-                self._failure = StoreUnavailable(_TORN)
-                raise self._failure
             asked = None
-        if self._record is None:
-            self._record = record
+        if self._phase == "unproved":
             if asked is None:
                 self._usage.everything = record.fields
-            if record.standing in ("gone", "unknown"):
-                self._disown()
+            self._prove(record)
+        elif record.standing != "live":
+            # Some keys were already read; fail rather than report the rest as missing.
+            self._failure = StoreUnavailable(_TORN)
+            raise self._failure
         self._loaded(record.fields, asked)
 
-    def _is_untouched(self) -> bool:
-        """Tell whether the end of the request has nothing to do for the session."""
-        return (
-            self._modified is None
-            and self._record is None
-            and self._failure is None
-            and not self._permanent
-        )
-
-    def _is_only_read(self) -> bool:
-        """Tell whether nothing was assigned, and nothing was read that can change in place."""
-        return self._modified is None and not self._mutable
+    def _prove(self, record: Record) -> None:
+        """Take over what Redis says of the cookie."""
+        if record.standing == "live":
+            self._phase, self._record = "live", record
+        elif record.standing == "rotated":
+            self._phase = "rotated"
+        else:
+            self._phase, self._token, self._complete = "gone", None, True
 
     def _is_stored(self) -> bool:
         """Tell whether there is a session that the cookie opens, loading it to know."""
-        if self._record is None and self._token is not None:
+        if self._phase == "unproved":
             self._fetch(self._backend.user_keys[0])
-        return self._record is not None and self._record.standing == "live"
+        return self._phase == "live"
 
     def _stored_record(self) -> Record | None:
         return self._record if self._is_stored() else None
@@ -311,45 +305,121 @@ class RedisSession(TrackedMapping, SessionMixin):
         # After clear() even the same user has signed in anew.
         if user == before and not (self._wiped and user is not None):
             return None
-        return Binding(user)
+        if user is None:
+            return Binding(None)
+        return Binding(user, *self._backend.device(self._request))
 
-    def _opened_by(self, sids: Collection[str]) -> bool:
-        """Tell whether the request's cookie names one of these sessions, without a load."""
-        return self._token is not None and self._token.sid in sids
+    def _is_untouched(self) -> bool:
+        """Tell whether the end of the request has nothing to do for the session."""
+        return (
+            self._modified is None
+            and self._phase in ("new", "unproved")
+            and self._failure is None
+            and not self.permanent
+        )
+
+    def _has_failed_harmlessly(self) -> bool:
+        """Tell whether Redis failed, and nothing of this request's is lost by that."""
+        return self._failure is not None and not self._modified
+
+    def _draft(self, terms: Terms) -> Draft:
+        """Return what this request wants of its session.
+
+        :param terms: what the settings say.
+        :raises UnstorableValue: if a value has no form in Redis.
+        :raises StoreUnavailable: if Redis fails while it is asked whose session this is.
+        """
+        if self._usage is not None:
+            self._backend.learn(self._usage)
+            self._usage = None
+        if self._modified is not False and self._needs_owner():
+            self._is_stored()
+        draft = Draft(
+            terms,
+            self._phase,
+            self._token,
+            self._record,
+            permanent=self.permanent,
+            permanent_anew=self._starts_permanent if self._permanent is None else self._permanent,
+            clears=self._wiped,
+            is_late=monotonic() - self._opened > TOMBSTONE,
+            owes_cookie=self._token is not None and self._token is not self._sent,
+        )
+        if self._modified is False:
+            permanent = self.permanent if self._token is None else self._token.permanent
+            return replace(draft, permanent=permanent)
+        if self._modified is None and not self._mutable:
+            return draft
+        changes, binding = self._changes(), self._binding()
+        return replace(
+            draft,
+            changes=changes,
+            binding=binding,
+            loaded=self._fields,
+            dropped=self._dropped() if binding is not None else (),
+            rotates=self._rotates,
+            forced=self._forced,
+        )
+
+    def _save(self, terms: Terms, send: Callable[[Step], Reply]) -> Outcome:
+        """Save what this request wants of its session, and become what came of it.
+
+        :param terms: what the settings say.
+        :param send: sends a step to Redis and returns the reply.
+        :raises UnstorableValue: if a value has no form in Redis; nothing was written.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        if self._failure is not None:
+            raise self._failure
+        try:
+            outcome = save(self._draft(terms), send)
+        except StoreUnavailable as failure:
+            self._failure = failure
+            raise
+        self._take_over(outcome)
+        return outcome
+
+    def _needs_owner(self) -> bool:
+        """Tell whether whose session it is decides how it is saved.
+
+        It decides whether the secret rotates, and which index must live longer.
+        """
+        if self._wiped:
+            return bool(self._assigned)
+        return self._token is not None and self.permanent != self._token.permanent
+
+    def _take_over(self, outcome: Outcome) -> None:
+        """Become what a save made of the session.
+
+        :param outcome: what came of the save.
+        """
+        if outcome.written is not None and outcome.token is not None:
+            if self._token is None or self._token.sid != outcome.token.sid:
+                self._complete = True
+            self._settle(outcome.written)
+            self._phase, self._token, self._record = "live", outcome.token, outcome.record
+            self._rotates = self._forced = False
+        elif outcome.phase == "new":
+            self._end()
+        elif outcome.phase == "gone" and self._phase == "unproved":
+            self._prove(Record("gone"))
+
+    def _ended_outside(self, backend: SessionBackend, sids: Collection[str]) -> None:
+        """Become a new session if this one is among those that the application just ended.
+
+        :param backend: whose sessions were ended.
+        :param sids: the sessions.
+        """
+        if self._backend is backend and self._token is not None and self._token.sid in sids:
+            self._end()
 
     def _end(self) -> None:
         """Become a new and empty session: the stored one has been ended."""
         if self._token is not None:
             self._backend.ended(self._token)
         self.clear()
-        self._token = self._record = None
-        self._wiped = self._rotates = self._forced = self._owes_cookie = False
-        self._emptied = True
-
-    def _disown(self) -> None:
-        """Become a new session with this request's changes: the cookie opened none."""
-        self._token = None
-        self._complete = True
-        self._emptied = self._wiped
-        if not self._chose_permanent:
-            # What a cookie says that opens nothing counts for nothing.
-            self._permanent = self._starts_permanent
-
-    def _is_slow(self) -> bool:
-        """Tell whether the request has run for so long that its tombstone may be gone."""
-        return monotonic() - self._opened > TOMBSTONE
-
-    def _saved(self, token: Token, record: Record) -> None:
-        """Note that the session is stored now.
-
-        :param token: the cookie that opens it.
-        :param record: what is stored.
-        """
-        if self._token is None or token.secret != self._token.secret:
-            self._owes_cookie = True
-        self._token = token
-        self._record = record
-        self._forced = self._rotates = False
+        self._phase, self._token, self._record = "new", None, None
+        self._rotates = self._forced = False
 
 
 def user_text(key: str, value: object) -> str:
