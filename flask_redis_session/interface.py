@@ -17,7 +17,8 @@ from .errors import StoreUnavailable
 from .refusal import refuse, vary
 from .request.backend import When
 from .request.save import Outcome
-from .request.session import RedisSession, user_text
+from .request.session import RedisSession
+from .request.user import user_text
 from .settings import read_settings
 from .signals import send_events
 from .storage.record import SessionInfo

@@ -2,81 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import replace
 from datetime import datetime
-from time import monotonic
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from flask.sessions import SessionMixin
 
-from flask_redis_session.errors import RevocationIncomplete, StoreUnavailable, UnstorableValue
-from flask_redis_session.storage.record import (
-    TOMBSTONE,
-    Binding,
-    Record,
-    SessionInfo,
-    expiry,
-    moment,
-)
-from flask_redis_session.storage.token import Token
+from flask_redis_session.errors import RevocationIncomplete, StoreUnavailable
+from flask_redis_session.storage.record import SessionInfo, expiry, moment
 
-from .backend import SessionBackend, Usage, When
-from .draft import Draft, Phase, Terms
-from .mapping import TrackedMapping
-from .save import Outcome, Reply, Step, save
-
-if TYPE_CHECKING:
-    from flask import Request
+from .backend import Usage, When
+from .state import SessionState
+from .user import user_text
 
 
-_TORN = "The session ended or changed its cookie while it was read. Please try again."
-
-
-class RedisSession(TrackedMapping, SessionMixin):
+class RedisSession(SessionState, SessionMixin):
     """A mapping that loads itself when it is first used and knows what was changed in it.
 
     Nested changes are noticed without ``session.modified = True``.
 
     :param backend: where it comes from.
-    :param token: what the request's cookie says; ``None`` where there is no such cookie.
+    :param token: what the request's cookie says; ``None`` if there is no such cookie.
     :param permanent: whether a new session starts permanent.
     :param request: the request that it is opened for.
     """
 
     # Flask's context assigns it when flask.session is used.
     accessed = False
-
-    def __init__(
-        self,
-        backend: SessionBackend,
-        token: Token | None,
-        *,
-        permanent: bool = False,
-        request: Request | None = None,
-    ) -> None:
-        super().__init__()
-        self._backend = backend
-        self._request = request
-        self._opened = monotonic()
-        #: What is known of the session; see ``draft.py``.
-        self._phase: Phase = "new" if token is None else "unproved"
-        #: The cookie as the browser has it.
-        self._sent = token
-        #: The cookie that opens the session; ``None`` if none does.
-        self._token = token
-        self._record: Record | None = None
-        self._complete = token is None
-        self._starts_permanent = permanent
-        # None: the application has not assigned it.
-        self._permanent: bool | None = None
-        # None: only nested changes, if any. False: the application said so.
-        self._modified: bool | None = None
-        self._forced = False
-        self._rotates = False
-        self._usage: Usage | None = None
-        self._failure: StoreUnavailable | None = None
 
     @property
     def sid(self) -> str | None:
@@ -87,19 +37,6 @@ class RedisSession(TrackedMapping, SessionMixin):
     def new(self) -> bool:  # type: ignore[override]
         """Whether there is no stored session yet."""
         return not self._is_stored()
-
-    @property
-    def permanent(self) -> bool:
-        """Whether the session outlives the browser, for ``PERMANENT_SESSION_LIFETIME``."""
-        if self._permanent is not None:
-            return self._permanent
-        return self._starts_permanent if self._token is None else self._token.permanent
-
-    @permanent.setter
-    def permanent(self, value: bool) -> None:
-        if bool(value) != self.permanent:
-            self._mutated()
-        self._permanent = bool(value)
 
     @property
     def modified(self) -> bool:
@@ -203,241 +140,7 @@ class RedisSession(TrackedMapping, SessionMixin):
         key, usage = self._backend.user_keys[0], Usage(None, set())
         return self._backend.load(self._token, key, usage)[0].standing != "gone"
 
-    def __setitem__(self, key: str, value: Any) -> None:
-        if key in self._backend.user_keys:
-            # A sign-in is judged by whose session it was before. It loads all there is: where it
-            # turns out that it needs a session of its own, that one is to have it too.
-            if self._complete:
-                self._is_stored()
-            else:
-                self._fetch(None)
-            if self._usage is not None:
-                self._usage.signs_in = True
-        super().__setitem__(key, value)
-
-    def clear(self) -> None:
-        super().clear()
-        # As in Flask, whose session keeps it among what is cleared.
-        self._permanent = self._starts_permanent
-
     def __repr__(self) -> str:
         # Neither loads anything nor shows what may be private.
         sid = self._token.sid if self._token is not None else None
         return f"<RedisSession {sid}>"
-
-    def _mutated(self) -> None:
-        self._modified = True
-
-    def _fetch(self, key: str | None) -> None:
-        # Of threads that share it, one at a time.
-        with self._lock:
-            self._load(key)
-
-    def _load(self, key: str | None) -> None:
-        if self._failure is not None:
-            # One wait for a dead server is enough for one request.
-            raise self._failure
-        if self._token is None:
-            self._complete = True
-            return
-        if self._usage is None:
-            # The endpoint is known by now: Flask opens the session before it routes.
-            endpoint = self._request.endpoint if self._request is not None else None
-            self._usage = Usage(endpoint, self._used)
-        try:
-            record, asked = self._backend.load(self._token, key, self._usage)
-        except StoreUnavailable as failure:
-            self._failure = failure
-            raise
-        self._usage.fetches += 1
-        if record.standing != "live":
-            asked = None
-        if self._phase == "unproved":
-            if asked is None:
-                self._usage.everything = record.fields
-            self._prove(record)
-        elif record.standing != "live":
-            # Some keys were already read; fail rather than report the rest as missing.
-            self._failure = StoreUnavailable(_TORN)
-            raise self._failure
-        self._loaded(record.fields, asked)
-
-    def _prove(self, record: Record) -> None:
-        """Take over what Redis says of the cookie."""
-        if record.standing == "live":
-            self._phase, self._record = "live", record
-        elif record.standing == "rotated":
-            self._phase = "rotated"
-        else:
-            self._phase, self._token, self._complete = "gone", None, True
-
-    def _is_stored(self) -> bool:
-        """Tell whether there is a session that the cookie opens, loading it to know."""
-        if self._phase == "unproved":
-            self._fetch(self._backend.user_keys[0])
-        return self._phase == "live"
-
-    def _stored_record(self) -> Record | None:
-        return self._record if self._is_stored() else None
-
-    def _user(self) -> str | None:
-        """Return whose session it is in this request."""
-        for key in self._backend.user_keys:
-            value = self.get(key)
-            if value is None or value == "":
-                continue
-            try:
-                return user_text(key, value)
-            except UnstorableValue as error:
-                if key in self._assigned:
-                    raise
-                # Nobody can have assigned it: another program has written it.
-                self._note_damage(key, error)
-        return None
-
-    def _binding(self) -> Binding | None:
-        """Return whose the session becomes, or ``None`` where it stays whose it is."""
-        keys = self._backend.user_keys
-        if not self._wiped and not any(k in self._assigned or k in self._deleted for k in keys):
-            return None
-        user = self._user()
-        before = self._record.user if self._record is not None else None
-        # After clear() even the same user has signed in anew.
-        if user == before and not (self._wiped and user is not None):
-            return None
-        if user is None:
-            return Binding(None)
-        return Binding(user, *self._backend.device(self._request))
-
-    def _is_untouched(self) -> bool:
-        """Tell whether the end of the request has nothing to do for the session."""
-        return (
-            self._modified is None
-            and self._phase in ("new", "unproved")
-            and self._failure is None
-            and not self.permanent
-        )
-
-    def _has_failed_harmlessly(self) -> bool:
-        """Tell whether Redis failed, and nothing of this request's is lost by that."""
-        return self._failure is not None and not self._modified
-
-    def _draft(self, terms: Terms) -> Draft:
-        """Return what this request wants of its session.
-
-        :param terms: what the settings say.
-        :raises UnstorableValue: if a value has no form in Redis.
-        :raises StoreUnavailable: if Redis fails while it is asked whose session this is.
-        """
-        if self._usage is not None:
-            self._backend.learn(self._usage)
-            self._usage = None
-        if self._modified is not False and self._needs_owner():
-            self._is_stored()
-        draft = Draft(
-            terms,
-            self._phase,
-            self._token,
-            self._record,
-            permanent=self.permanent,
-            permanent_anew=self._starts_permanent if self._permanent is None else self._permanent,
-            clears=self._wiped,
-            is_late=monotonic() - self._opened > TOMBSTONE,
-            owes_cookie=self._token is not None and self._token is not self._sent,
-        )
-        if self._modified is False:
-            permanent = self.permanent if self._token is None else self._token.permanent
-            return replace(draft, permanent=permanent)
-        if self._modified is None and not self._mutable:
-            return draft
-        changes, binding = self._changes(), self._binding()
-        return replace(
-            draft,
-            changes=changes,
-            binding=binding,
-            loaded=self._fields,
-            dropped=self._dropped() if binding is not None else (),
-            rotates=self._rotates,
-            forced=self._forced,
-        )
-
-    def _save(self, terms: Terms, send: Callable[[Step], Reply]) -> Outcome:
-        """Save what this request wants of its session, and become what came of it.
-
-        :param terms: what the settings say.
-        :param send: sends a step to Redis and returns the reply.
-        :raises UnstorableValue: if a value has no form in Redis; nothing was written.
-        :raises StoreUnavailable: if Redis fails.
-        """
-        if self._failure is not None:
-            raise self._failure
-        try:
-            outcome = save(self._draft(terms), send)
-        except StoreUnavailable as failure:
-            self._failure = failure
-            raise
-        self._take_over(outcome)
-        return outcome
-
-    def _needs_owner(self) -> bool:
-        """Tell whether whose session it is decides how it is saved.
-
-        It decides whether the secret rotates, and which index must live longer.
-        """
-        if self._wiped:
-            return bool(self._assigned)
-        return self._token is not None and self.permanent != self._token.permanent
-
-    def _take_over(self, outcome: Outcome) -> None:
-        """Become what a save made of the session.
-
-        :param outcome: what came of the save.
-        """
-        if outcome.written is not None and outcome.token is not None:
-            if self._token is None or self._token.sid != outcome.token.sid:
-                self._complete = True
-            self._settle(outcome.written)
-            self._phase, self._token, self._record = "live", outcome.token, outcome.record
-            self._rotates = self._forced = False
-        elif outcome.phase == "new":
-            self._end()
-        elif outcome.phase == "gone" and self._phase == "unproved":
-            self._prove(Record("gone"))
-
-    def _ended_outside(self, backend: SessionBackend, sids: Collection[str]) -> None:
-        """Become a new session if this one is among those that the application just ended.
-
-        :param backend: whose sessions were ended.
-        :param sids: the sessions.
-        """
-        if self._backend is backend and self._token is not None and self._token.sid in sids:
-            self._end()
-
-    def _end(self) -> None:
-        """Become a new and empty session: the stored one has been ended."""
-        if self._token is not None:
-            self._backend.ended(self._token)
-        self.clear()
-        self._phase, self._token, self._record = "new", None, None
-        self._rotates = self._forced = False
-
-
-def user_text(key: str, value: object) -> str:
-    """Return a user's id as the text that names their index.
-
-    :param key: under which it was found, for the error.
-    :param value: the id.
-    :raises UnstorableValue: where its type is not that of an id.
-    """
-    if isinstance(value, bool) or not isinstance(value, (str, int, UUID)):
-        problem = f"a user's id must be a str, an int or a UUID, not {type(value).__name__}."
-        raise UnstorableValue(key, problem)
-    try:
-        text = str(value)
-        text.encode()
-    except UnicodeEncodeError:
-        raise UnstorableValue(key, "a user's id must not hold a lone surrogate.") from None
-    except ValueError:
-        # Python writes no int of more than some thousand digits.
-        raise UnstorableValue(key, "a user's id must not be so long a number.") from None
-    return text

@@ -16,7 +16,7 @@ from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.client.url import is_elsewhere
 from flask_redis_session.errors import SettingError, StoreUnavailable, WrongType
 from flask_redis_session.interface import backend_of
-from flask_redis_session.request.session import user_text
+from flask_redis_session.request.user import user_text
 from flask_redis_session.storage.token import is_sid, parse_cookie
 
 P = ParamSpec("P")
