@@ -13,8 +13,9 @@ FUZZ_SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
-CHECKED := flask_redis_session tests/servers.py tests/reaper.py tests/conftest.py tests/flask_suite.py \
-	tests/clients.py tests/environment.py tests/matrix.py tests/pairs.py
+CHECKED := flask_redis_session tests/support/servers.py tests/support/reaper.py tests/conftest.py \
+	tests/tooling/flask_suite.py tests/support/clients.py tests/tooling/environment.py \
+	tests/tooling/matrix.py tests/tooling/pairs.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-cluster soak fuzz matrix check format bench flask-suite coverage clean
@@ -46,10 +47,10 @@ soak: $(VENV)/.dev
 	@$(BIN)/pytest -m soak $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.dev
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python tests/fuzz.py
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m tests.load.fuzz
 
 matrix: $(VENV)/.dev
-	@$(BIN)/python tests/matrix.py $(if $(ALL),--all) --workers $(WORKERS) $(MATRIX_ARGS)
+	@$(BIN)/python -m tests.tooling.matrix $(if $(ALL),--all) --workers $(WORKERS) $(MATRIX_ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -64,7 +65,7 @@ bench: $(VENV)/.dev
 	@$(BIN)/python benchmarks
 
 flask-suite: $(VENV)/.dev
-	@$(BIN)/python tests/flask_suite.py
+	@$(BIN)/python -m tests.tooling.flask_suite
 
 coverage: $(VENV)/.dev
 	@$(BIN)/coverage erase

@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import clients
-import servers as servers_module
-from servers import CLUSTERS, PROGRAMS, Certificates, Cluster, Missing, Server, Servers
+from tests.support import clients
+from tests.support import servers as servers_module
+from tests.support.servers import (
+    CLUSTERS,
+    PROGRAMS,
+    Certificates,
+    Cluster,
+    Missing,
+    Server,
+    Servers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
