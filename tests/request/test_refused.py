@@ -132,6 +132,20 @@ class TestGone:
 class TestRotated:
     """Another request rotated the secret while this one was running."""
 
+    @pytest.mark.parametrize("cookie", ["live", "rotated"])
+    def test_not_modified(self, site, browser, cookie):
+        """If the application says that nothing was modified, nothing is, whatever the cookie."""
+        if cookie == "rotated":
+            rotate(browser)
+        before = {name: site.hash(name.removeprefix("session:")) for name in site.names()}
+
+        answer = browser.visit(
+            each(lambda: session.update(user_id=5), lambda: setattr(session, "modified", False))
+        )
+
+        assert None is answer.cookie
+        assert before == {name: site.hash(name.removeprefix("session:")) for name in site.names()}
+
     def test_refused(self, browser):
         """Nothing is written, and the cookie is left alone."""
         others = []
