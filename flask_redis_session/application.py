@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -25,6 +26,7 @@ from .request.draft import Terms
 from .request.loading import LoadPlans
 from .request.save import Create, Reply, Step, Touch, Touched, Written
 from .request.touch_memory import TouchMemory
+from .request.user import UserKeys, user_keys
 from .settings import Settings
 from .signals import session_ended
 from .storage.record import Changes, SessionInfo, field_of, moment
@@ -54,7 +56,6 @@ class ApplicationBackend:
     def __init__(self, settings: Settings, app: Flask | None = None) -> None:
         self.settings = settings
         self._app: Callable[[], Flask | None] = _nobody if app is None else ref(app)
-        self.user_keys = settings.user_keys
         self.absolute = settings.absolute
         self.redis = Commands(self._client)
         self.hashes = SessionHashes(
@@ -69,6 +70,11 @@ class ApplicationBackend:
         self.cookie_flags = CookieFlags()
         #: What this process touched lately.
         self.touches = TouchMemory()
+
+    @cached_property
+    def user_keys(self) -> UserKeys:
+        """The keys that say whose a session is; Flask-Login may come after the sessions."""
+        return user_keys(self.settings.user_keys, self._app())
 
     def _client(self) -> Any:
         if self.settings.url is None:
@@ -101,7 +107,8 @@ class ApplicationBackend:
         """Return the fields to ask for; ``None``: all."""
         if self._plans is None or key is None or usage.fetches >= MOST_FETCHES:
             return None
-        wanted = {*map(field_of, self.user_keys if key in self.user_keys else (key,))}
+        roots = self.user_keys.roots
+        wanted = {*map(field_of, roots if key in roots else (key,))}
         if usage.fetches:
             return tuple(wanted)
         usage.first = wanted

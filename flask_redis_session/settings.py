@@ -28,7 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "SESSION_REDIS": None,
     "SESSION_REDIS_URL": None,
     "SESSION_KEY_PREFIX": DEFAULT_PREFIX,
-    "SESSION_USER_KEY": ("user_id", "_user_id"),
+    "SESSION_USER_KEY": None,
     "SESSION_PERMANENT": False,
     "SESSION_LIFETIME": timedelta(days=1),
     "SESSION_ABSOLUTE_LIFETIME": None,
@@ -38,6 +38,8 @@ DEFAULTS: dict[str, Any] = {
     "SESSION_LOAD": "auto",
     "SESSION_REVOKE_WAIT": None,
 }
+
+_SURROGATE = "holds a lone surrogate; remove it."
 
 # Names that resemble ours and are meant: Flask's own, Flask-Login's and Flask-Session's.
 _FOREIGN = {
@@ -65,7 +67,7 @@ class Settings:
     :param redis: the client, or ``None`` where ``url`` names the server.
     :param url: the server, or ``None`` where ``redis`` is the client.
     :param prefix: ``SESSION_KEY_PREFIX``.
-    :param user_keys: ``SESSION_USER_KEY``, as a tuple.
+    :param user_keys: ``SESSION_USER_KEY``, as a tuple; ``None``: Flask-Login's, or ``user_id``.
     :param permanent: ``SESSION_PERMANENT``.
     :param lifetime: ``SESSION_LIFETIME`` in seconds.
     :param absolute: ``SESSION_ABSOLUTE_LIFETIME`` in seconds.
@@ -79,7 +81,7 @@ class Settings:
     redis: Any
     url: str | None
     prefix: str
-    user_keys: tuple[str, ...]
+    user_keys: tuple[str, ...] | None
     permanent: bool
     lifetime: float
     absolute: float | None
@@ -170,22 +172,37 @@ def _prefix(config: Mapping[str, Any], given: Any) -> str:
     value = _get(config, name) if given is None else given
     if not isinstance(value, str) or not value:
         raise SettingError(name, f"expects a str that is not empty, not {value!r}.")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise SettingError(name, "holds a lone surrogate; remove it.") from None
+    if not _is_utf8(value):
+        raise SettingError(name, _SURROGATE)
     return value
 
 
-def _user_keys(value: Any) -> tuple[str, ...]:
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _user_keys(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    name = "SESSION_USER_KEY"
     keys = (value,) if isinstance(value, str) else value
     if (
         not isinstance(keys, (tuple, list))
         or not keys
         or not all(isinstance(key, str) and key for key in keys)
     ):
-        problem = f"expects a session key or a tuple of them, not {value!r}."
-        raise SettingError("SESSION_USER_KEY", problem)
+        problem = f"expects a session key, a tuple of them or None, not {value!r}."
+        raise SettingError(name, problem)
+    for key in keys:
+        if not _is_utf8(key):
+            raise SettingError(name, _SURROGATE)
+        if not all(key.split(".")):
+            problem = f'a dot stands between the parts of a path, as in "user.sub"; not so {key!r}.'
+            raise SettingError(name, problem)
     return tuple(keys)
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from flask_redis_session.storage.record import Record, SessionInfo
 from flask_redis_session.storage.token import Token
 
+from .user import UserKeys
+
 if TYPE_CHECKING:
     from flask import Request
 
@@ -20,10 +22,12 @@ When = datetime | timedelta | float
 class SessionBackend(Protocol):
     """Where a session comes from: the sessions of one application."""
 
-    #: The session keys that hold the user's id; the first present counts.
-    user_keys: tuple[str, ...]
     #: Seconds that no session outlives; ``None``: no limit.
     absolute: float | None
+
+    @property
+    def user_keys(self) -> UserKeys:
+        """The keys that say whose a session is."""
 
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
         """Load what is needed to know a key, or every key where it is ``None``."""

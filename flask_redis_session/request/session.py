@@ -137,7 +137,7 @@ class RedisSession(SessionState, SessionMixin):
         """Tell whether the session still exists, whoever's it may be by now."""
         if self._token is None:
             return False
-        key, usage = self._backend.user_keys[0], Usage(None, set())
+        key, usage = self._backend.user_keys.roots[0], Usage(None, set())
         return self._backend.load(self._token, key, usage)[0].standing != "gone"
 
     def __repr__(self) -> str:

@@ -11,14 +11,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from flask_redis_session.errors import StoreUnavailable, UnstorableValue
-from flask_redis_session.storage.record import TOMBSTONE, Binding, Record
+from flask_redis_session.storage.record import TOMBSTONE, Binding, Changes, Record
 from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend, Usage
 from .draft import Draft, Phase, Terms
 from .mapping import TrackedMapping
 from .save import Outcome, Reply, Step, save
-from .user import user_text
+from .user import UserKey
 
 if TYPE_CHECKING:
     from flask import Request
@@ -79,7 +79,7 @@ class SessionState(TrackedMapping):
         self._permanent = bool(value)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key in self._backend.user_keys:
+        if key in self._backend.user_keys.roots:
             # A sign-in is judged by whose session it was before. It loads all there is: where it
             # turns out that it needs a session of its own, that one is to have it too.
             if self._complete:
@@ -144,7 +144,7 @@ class SessionState(TrackedMapping):
     def _is_stored(self) -> bool:
         """Tell whether there is a session that the cookie opens, loading it to know."""
         if self._phase == "unproved":
-            self._fetch(self._backend.user_keys[0])
+            self._fetch(self._backend.user_keys.roots[0])
         return self._phase == "live"
 
     def _stored_record(self) -> Record | None:
@@ -152,23 +152,33 @@ class SessionState(TrackedMapping):
 
     def _user(self) -> str | None:
         """Return whose session it is in this request."""
-        for key in self._backend.user_keys:
-            value = self.get(key)
-            if value is None or value == "":
-                continue
-            try:
-                return user_text(key, value)
-            except UnstorableValue as error:
-                if key in self._assigned:
-                    raise
-                # Nobody can have assigned it: another program has written it.
-                self._note_damage(key, error)
-        return None
+        users = map(self._user_under, self._backend.user_keys)
+        return next((user for user in users if user is not None), None)
 
-    def _binding(self) -> Binding | None:
-        """Return whose the session becomes, or ``None`` where it stays whose it is."""
-        keys = self._backend.user_keys
-        if not self._wiped and not any(k in self._assigned or k in self._deleted for k in keys):
+    def _user_under(self, key: UserKey) -> str | None:
+        try:
+            return key.user(self.get(key.key))
+        except UnstorableValue as error:
+            if key.key in self._assigned or self._encoded([key.key]):
+                raise
+            # This request did not put it there: another program has written it.
+            self._note_damage(key.key, error)
+            return None
+
+    def _changed_keys(self, changes: Changes) -> list[UserKey]:
+        """Return the user's keys that this request assigned or removed, or changed inside."""
+        return [
+            key
+            for key in self._backend.user_keys
+            if key.key in self._assigned or key.key in self._deleted or key.field in changes.sets
+        ]
+
+    def _binding(self, changed: Collection[UserKey]) -> Binding | None:
+        """Return whose the session becomes, or ``None`` if it stays whose it is.
+
+        :param changed: the user's keys that this request changed.
+        """
+        if not self._wiped and not changed:
             return None
         user = self._user()
         before = self._record.user if self._record is not None else None
@@ -178,6 +188,16 @@ class SessionState(TrackedMapping):
         if user is None:
             return Binding(None)
         return Binding(user, *self._backend.device(self._request))
+
+    def _turns_user(self, changed: Collection[UserKey]) -> bool:
+        """Tell whether one of several user's keys says another user than it did.
+
+        That key need not be the one that counts. But of two requests that change different ones
+        only one may save: together they could leave a user that neither of them knew of.
+        """
+        return len(self._backend.user_keys) > 1 and any(
+            key.stored_user(self._fields) != self._user_under(key) for key in changed
+        )
 
     def _is_untouched(self) -> bool:
         """Tell whether the end of the request has nothing to do for the session."""
@@ -220,14 +240,16 @@ class SessionState(TrackedMapping):
             return replace(draft, permanent=permanent)
         if self._modified is None and not self._mutable:
             return draft
-        changes, binding = self._changes(), self._binding()
+        changes = self._changes()
+        changed = self._changed_keys(changes)
+        binding = self._binding(changed)
         return replace(
             draft,
             changes=changes,
             binding=binding,
             loaded=self._fields,
             dropped=self._dropped() if binding is not None else (),
-            rotates=self._rotates,
+            rotates=self._rotates or self._turns_user(changed),
             forced=self._forced,
         )
 

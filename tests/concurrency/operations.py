@@ -329,6 +329,7 @@ class Operation:
     :param creates: whether it may create a session.
     :param signs_in: the user whose session it may make that session, or create one of.
     :param signs_out: whether it may make that session nobody's.
+    :param passes_to: whose that session may become besides; ``None``: nobody's. It need not.
     :param ends: tells whether it may end a session.
     :param touches: whether it may move when that session was last seen.
     :param settings: of the application that it is a request to.
@@ -342,6 +343,7 @@ class Operation:
     creates: bool = False
     signs_in: str | None = None
     signs_out: bool = False
+    passes_to: frozenset[str | None] = frozenset()
     ends: Callable[[Snapshot, str], bool] = _nothing
     touches: bool = True
     settings: tuple[tuple[str, Any], ...] = ()
@@ -826,8 +828,10 @@ class World:
             elif key == "@user":
                 user = now.get("@user")
                 may = operation.signs_out if user is None else operation.signs_in == user
+                may = may or user in operation.passes_to
             elif key in ("@agent", "@ip"):
                 may = operation.signs_out or operation.signs_in is not None
+                may = may or bool(operation.passes_to)
             elif key in ("@seen", "@idle"):
                 may = operation.touches
             told = f"{before.get(key)} to {now.get(key)}"
@@ -840,7 +844,7 @@ class World:
             was, is_now = before.indexes.get(user, {}), now.indexes.get(user, {})
             for sid in is_now.keys() - was.keys():
                 _hold(
-                    sid in own and operation.signs_in == user,
+                    sid in own and user in {operation.signs_in, *operation.passes_to},
                     f"{operation.name} put {sid} into the index of user {user}",
                 )
             for sid in was.keys() - is_now.keys():
@@ -911,7 +915,7 @@ class World:
         )
         if came is not None and cookie.sid != came.sid and came.sid in now.hashes:
             _hold(
-                answer.operation.signs_in is not None,
+                answer.operation.signs_in is not None or bool(answer.operation.passes_to),
                 f"{name} took the browser from a live session to another one",
             )
 

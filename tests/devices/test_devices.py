@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 import pytest
+from flask_login import LoginManager  # type: ignore[import-untyped]
 
 from flask_redis_session import SettingError
 from flask_redis_session.devices import blueprint
@@ -157,8 +158,9 @@ class TestList:
         assert all(other.is_in for other in others)
 
     def test_flask_login(self, valkey: Server) -> None:
-        """The user may be under ``_user_id`` as well, where Flask-Login puts it."""
+        """In an application with Flask-Login the user is under ``_user_id``."""
         app = make_app(valkey)
+        LoginManager(app).user_loader(lambda name: None)
         app.add_url_rule("/login", "login", setting(_user_id="23"))
         here = Person(app)
         here.client.get("/login")

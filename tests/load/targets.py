@@ -283,6 +283,7 @@ def _sessions() -> ApplicationBackend:
 def _app() -> Flask:
     app = Flask("fuzz")
     app.config["PROPAGATE_EXCEPTIONS"] = True
+    app.config["SESSION_USER_KEY"] = ("user_id", "_user_id")
     app.session_interface = RedisSessionInterface(redis=_client())
 
     @app.get("/")

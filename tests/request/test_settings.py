@@ -40,7 +40,7 @@ def test_defaults():
 
     assert (None, "redis://localhost:6379/0") == (settings.redis, settings.url)
     assert "session:" == settings.prefix
-    assert ("user_id", "_user_id") == settings.user_keys
+    assert None is settings.user_keys
     assert not settings.permanent
     assert 86400.0 == settings.lifetime
     assert None is settings.absolute
@@ -106,8 +106,9 @@ def test_user_keys_may_be_a_list():
         ("SESSION_REDIS_URL", "localhost:6379"),
         ("SESSION_REDIS_URL", "http://localhost"),
         *[("SESSION_KEY_PREFIX", value) for value in ("", None, b"session:", 5, "\ud800")],
-        *[("SESSION_USER_KEY", value) for value in ("", None, (), [], 5, b"id", ("a", 5), ("",))],
-        *[("SESSION_USER_KEY", value) for value in ({"a"}, {"a": "b"})],
+        *[("SESSION_USER_KEY", value) for value in ("", (), [], 5, b"id", ("a", 5), ("",))],
+        *[("SESSION_USER_KEY", value) for value in ({"a"}, {"a": "b"}, ("a", None))],
+        *[("SESSION_USER_KEY", value) for value in (".", ".sub", "user.", "user..sub", "\ud800")],
         *[("SESSION_PERMANENT", value) for value in (None, 0, 1, "no", "False")],
         *[
             (name, value)
