@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -27,6 +27,7 @@ from .request.loading import LoadPlans
 from .request.save import Create, Reply, Step, Touch, Touched, Written
 from .request.touch_memory import TouchMemory
 from .request.user import UserKeys, user_keys
+from .request.user_advice import UserAdvice
 from .settings import Settings
 from .signals import session_ended
 from .storage.record import Changes, SessionInfo, field_of, moment
@@ -68,6 +69,7 @@ class ApplicationBackend:
         self._plans = LoadPlans() if settings.load == "auto" else None
         #: The flags of the application's cookie.
         self.cookie_flags = CookieFlags()
+        self._user_advice = UserAdvice()
         #: What this process touched lately.
         self.touches = TouchMemory()
 
@@ -125,6 +127,13 @@ class ApplicationBackend:
             if usage.signs_in:
                 plan.load_whole()
             plan.learn(usage.fields, usage.fetches - 1, usage.everything, usage.first)
+
+    def advise(self, session: Mapping[str, Any]) -> None:
+        """Tell the application, once, if a session that is nobody's holds something.
+
+        :param session: the session.
+        """
+        self._user_advice.give(self.user_keys, session)
 
     def sessions(self, user: str, current: str | None) -> list[SessionInfo]:
         """Return a user's live sessions, the current one marked and counted as seen now.

@@ -63,7 +63,7 @@ class Visitor:
                 "The devices page needs the sessions of flask-redis-session: "
                 "app.session_interface = RedisSessionInterface()."
             )
-        user = session._user()  # noqa: SLF001 (whose it is, by the rule of the session itself)
+        user = session._somebody()  # noqa: SLF001 (whose it is, by the rule of the session itself)
         return None if user is None else cls(session, user)
 
     def page(self, number: int, size: int) -> Page:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flask_redis_session.storage.record import Record, SessionInfo
 from flask_redis_session.storage.token import Token
@@ -37,6 +37,9 @@ class SessionBackend(Protocol):
 
     def ended(self, token: Token) -> None:
         """Note that a cookie opens nothing any more."""
+
+    def advise(self, session: Mapping[str, Any]) -> None:
+        """Tell the application, once, if a session that is nobody's holds something."""
 
     def sessions(self, user: str, current: str | None) -> list[SessionInfo]:
         """Return a user's live sessions, the current one marked."""

@@ -83,7 +83,7 @@ class RedisSession(SessionState, SessionMixin):
         :raises TypeError: where ``user_id`` is of a type that no user id has.
         :raises StoreUnavailable: where Redis fails.
         """
-        user = self._user() if user_id is None else user_text("user_id", user_id)
+        user = self._somebody() if user_id is None else user_text("user_id", user_id)
         return [] if user is None else self._backend.sessions(user, self.sid)
 
     def clear_user_sessions(
@@ -102,7 +102,7 @@ class RedisSession(SessionState, SessionMixin):
         :raises TypeError: where ``user_id`` or ``before`` is of another type.
         :raises RevocationIncomplete: where Redis fails on the way.
         """
-        mine = self._user()
+        mine = self._user() if user_id is not None else self._somebody()
         user = mine if user_id is None else user_text("user_id", user_id)
         if user is None:
             return 0
@@ -114,6 +114,13 @@ class RedisSession(SessionState, SessionMixin):
         elif user == mine and before is None and not keep_current:
             ended += self._end_unlisted(user, current, len(ended))
         return len(ended)
+
+    def _somebody(self) -> str | None:
+        """Return whose session it is; the application hears of one that is nobody's."""
+        user = self._user()
+        if user is None:
+            self._backend.advise(self)
+        return user
 
     def _end_unlisted(self, user: str, current: str | None, ended: int) -> list[str]:
         """End this session, which was not among its user's; return its sid if it was alive.
