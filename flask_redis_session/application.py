@@ -27,8 +27,8 @@ from .request.save import Create, Reply, Step, Touch, Touched, Written
 from .request.touch_memory import TouchMemory
 from .settings import Settings
 from .signals import session_ended
-from .storage.record import Changes, SessionInfo, field_of, moment
-from .storage.session_hash import SessionHashes
+from .storage.record import SEEN, Changes, Record, SessionInfo, field_of, moment
+from .storage.session_hash import Lifetime, SessionHashes
 from .storage.token import Token, is_sid, new_token
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 #: After how many loads a request that wants yet another key gets all of them.
 MOST_FETCHES = 3
+
+#: With less than so many seconds of idle lifetime left (or half of it), a load sends the touch.
+RUNNING_OUT = 300.0
 
 #: No point in time is more seconds from the epoch.
 MOST_SECONDS = 1e15
@@ -95,7 +98,32 @@ class ApplicationBackend:
         :raises StoreUnavailable: where Redis fails.
         """
         fields = self._fields(key, usage)
-        return self.hashes.load(token, fields), fields
+        record = self.hashes.load(token, fields)
+        if record.idle is not None and self._is_running_out(record):
+            record = self._touched_early(token, record)
+        return record, fields
+
+    def _is_running_out(self, record: Record) -> bool:
+        """Tell whether a session may end, for want of use, while this request goes on."""
+        seen, idle = record.seen, record.idle
+        if seen is None or idle is None:
+            return False
+        return seen + idle - self.hashes.clock.now() < min(RUNNING_OUT, idle / 2)
+
+    def _touched_early(self, token: Token, record: Record) -> Record:
+        """Send the touch that is due now rather than at the end, and return what is known then.
+
+        Who comes in time stays, however long the request takes.
+        """
+        try:
+            lifetime = Lifetime(record.idle or 0.0)
+            committed = self.hashes.commit(token, Changes(), lifetime, known=record)
+        except StoreUnavailable:
+            # The request has what it came for.
+            return record
+        if committed.what != "saved":
+            return record
+        return replace(record, fields={**record.fields, SEEN: committed.now})
 
     def _fields(self, key: str | None, usage: Usage) -> tuple[bytes, ...] | None:
         """Return the fields to ask for; ``None``: all."""
@@ -273,22 +301,24 @@ class ApplicationBackend:
             if alive is not None:
                 return alive
         # Record it before sending, so that parallel requests do not all touch.
-        self.touches.note(token, alive=False)
+        self.touches.asks(token)
         try:
             committed = self.hashes.commit(token, Changes(), step.lifetime, known=record)
         except StoreUnavailable:
             # A request that does without its session must not wait for a dead server.
             self.touches.pause()
             return False
-        self.touches.note(token, alive=committed.what == "saved")
-        return committed.what == "saved"
+        if committed.what != "saved":
+            return False
+        self.touches.found_alive(token)
+        return True
 
     def ended(self, token: Token) -> None:
         """Note that a cookie opens nothing any more.
 
         :param token: the cookie.
         """
-        self.touches.note(token, alive=False)
+        self.touches.ended(token)
 
     def device(self, request: Request | None) -> tuple[str | None, str | None]:
         """Return the user agent and the address to keep of a sign-in.

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from flask import current_app, has_app_context, has_request_context, request
+from flask import after_this_request, current_app, has_app_context, has_request_context, request
 from flask import session as current_session
 from flask.sessions import SessionInterface, SessionMixin
 
@@ -91,9 +91,12 @@ class RedisSessionInterface(SessionInterface):
         """Return the session of a request; nothing is asked of Redis until it is used."""
         backend = self._backend_of(app)
         token = read_cookie(request, self.get_cookie_name(app))
-        return self.session_class(
+        session = self.session_class(
             backend, token, permanent=backend.settings.permanent, request=request
         )
+        if token is not None and has_request_context():
+            after_this_request(session._finish)  # noqa: SLF001
+        return session
 
     def save_session(self, app: Flask, session: SessionMixin | None, response: Response) -> None:
         """Write what the request changed in its session, and set the cookie where it changed.

@@ -103,9 +103,6 @@ class Visitor:
         :param sid: which; the current one may be among them.
         :raises StoreUnavailable: where Redis fails.
         """
-        if sid == self.session.sid:
-            self.session.clear()
-            return True
         try:
             return _interface().revoke_sessions(self.user, only=sid) == 1
         except ValueError:

@@ -26,7 +26,7 @@ from .record import (
     standing_of,
     text,
 )
-from .token import Token, digest
+from .token import Token
 from .user_index import UserIndex
 
 _COMMIT = Script(__package__, "commit.lua")
@@ -115,7 +115,7 @@ class SessionHashes:
         :param fields: the fields of the user's to load; ``None``: all.
         :raises StoreUnavailable: where Redis fails.
         """
-        key, proof = self.key(token.sid), digest(token.secret)
+        key, proof = self.key(token.sid), token.proof
         secret = SECRET + proof.encode()
         try:
             if fields is None:
@@ -194,7 +194,7 @@ class SessionHashes:
         :param known: what was loaded of it, if it was.
         :raises StoreUnavailable: where Redis fails.
         """
-        proof = (known and known.proof) or digest(token.secret)
+        proof = (known and known.proof) or token.proof
         script = self._script(token, changes, lifetime, proof=proof, fresh=fresh, binding=binding)
         user = known.user if known is not None else None
         touched = False
@@ -284,7 +284,7 @@ class SessionHashes:
         return _COMMIT.on(
             self.key(token.sid),
             proof,
-            digest(fresh.secret) if fresh is not None else "",
+            fresh.proof if fresh is not None else "",
             _seconds(lifetime.idle),
             "set" if lifetime.fixed else _seconds(lifetime.other),
             "" if self._absolute is None else repr(self._absolute),

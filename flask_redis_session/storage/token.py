@@ -6,7 +6,7 @@ import re
 from binascii import b2a_base64
 from hashlib import sha256
 from secrets import token_urlsafe
-from typing import NamedTuple
+from typing import NoReturn
 
 SID_BYTES = 16
 SECRET_BYTES = 32
@@ -17,29 +17,63 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _SID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
-class Token(NamedTuple):
+class Token:
     """What a session cookie says, before Redis was asked whether it is true.
+
+    It keeps its secret to itself: neither ``repr`` nor iteration, ``vars``, JSON or pickling shows
+    it, because error trackers send what they find in a traceback. Only :meth:`cookie` gives it
+    away.
 
     :param sid: the public id: 128 random bits, base64url.
     :param secret: what proves the right to the session: 256 random bits, base64url.
     :param permanent: whether the cookie outlives the browser.
     """
 
-    sid: str
-    secret: str
-    permanent: bool = False
+    __slots__ = ("_proof", "_secret", "permanent", "sid")
+
+    def __init__(self, sid: str, secret: str, permanent: bool = False) -> None:
+        self.sid = sid
+        self._secret = secret
+        self.permanent = permanent
+        # Most requests that do not use their session never need it.
+        self._proof = ""
+
+    @property
+    def proof(self) -> str:
+        """The digest of the secret: what Redis has of it."""
+        if not self._proof:
+            self._proof = digest(self._secret)
+        return self._proof
 
     def cookie(self) -> str:
         """Return the cookie's value."""
-        return f"{self.sid}.{self.secret}.p" if self.permanent else f"{self.sid}.{self.secret}"
+        return f"{self.sid}.{self._secret}.p" if self.permanent else f"{self.sid}.{self._secret}"
 
     def rotated(self) -> Token:
         """Return a token for the same session with a fresh secret."""
-        return self._replace(secret=token_urlsafe(SECRET_BYTES))
+        return Token(self.sid, token_urlsafe(SECRET_BYTES), self.permanent)
+
+    def turned(self, *, permanent: bool) -> Token:
+        """Return the same token in a cookie of the other kind.
+
+        :param permanent: whether that cookie outlives the browser.
+        """
+        return Token(self.sid, self._secret, permanent)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Token):
+            return NotImplemented
+        mine = self.sid, self.proof, self.permanent
+        return mine == (other.sid, other.proof, other.permanent)
+
+    def __hash__(self) -> int:
+        return hash((self.sid, self.proof))
 
     def __repr__(self) -> str:
-        # A token ends up in tracebacks and debuggers, and its secret must not.
         return f"<Token {self.sid}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A session's token cannot be pickled: it holds a secret.")
 
 
 def new_token(permanent: bool) -> Token:
