@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,18 +14,14 @@ from .advice import Advice
 from .client.commands import Commands
 from .client.url import connect
 from .device import clipped, device
-from .errors import (
-    RevocationIncomplete,
-    RevocationUnconfirmed,
-    SettingError,
-    StoreUnavailable,
-)
-from .request.backend import Loaded, Usage, When
+from .errors import SettingError, StoreUnavailable
+from .request.backend import Loaded, Usage
 from .request.loading import LoadPlans
 from .request.touch_memory import TouchMemory
 from .settings import Settings
 from .signals import session_ended
 from .storage.record import Changes, Record, SessionInfo, field_of, moment
+from .storage.revocation import Revocation, Selection
 from .storage.session_hash import Lifetime, SessionHashes
 from .storage.token import Token, is_sid
 
@@ -60,7 +56,6 @@ class ApplicationBackend:
             settings.prefix,
             absolute=settings.absolute,
             touch_interval=settings.touch_interval,
-            revoke_wait=settings.revoke_wait,
         )
         self._plans = LoadPlans() if settings.load == "auto" else None
         #: What the application is told of its cookie.
@@ -120,96 +115,119 @@ class ApplicationBackend:
             self._first_flags = flags
         return flags != self._first_flags
 
-    def sessions(self, user: str, current: str | None) -> list[SessionInfo]:
-        """Return a user's live sessions, the current one marked and counted as seen now.
+    def list_pages(
+        self, user: str, *, limit: int | None = None, offset: int = 0
+    ) -> Iterator[list[SessionInfo]]:
+        """Yield a user's live sessions page by page, last seen first.
 
-        :param user: the user's id, as text.
-        :param current: the sid of the current session.
-        :raises StoreUnavailable: where Redis fails.
-        """
-        now = moment(self.hashes.clock.now())
-        infos = [
-            replace(info, current=True, last_seen_at=now) if info.sid == current else info
-            for info in self.hashes.index.sessions(user)
-        ]
-        return sorted(infos, key=_last_seen, reverse=True)
-
-    def page(self, user: str, limit: int | None, offset: int) -> list[SessionInfo]:
-        """Return a page of a user's live sessions, last seen first.
+        A session that is seen between two pages may be in both.
 
         :param user: the user's id, as text.
         :param limit: how many at most; ``None``: all.
         :param offset: how many of the newest to leave out.
-        :raises ValueError: where one of them is negative, or more than Redis counts.
-        :raises TypeError: where one of them is no number.
-        :raises StoreUnavailable: where Redis fails.
+        :raises ValueError: if one of them is negative, or more than Redis counts.
+        :raises TypeError: if one of them is not a number.
+        :raises StoreUnavailable: if Redis fails.
         """
         if limit is not None:
             _check_count("limit", limit)
         _check_count("offset", offset)
-        infos = self.hashes.index.sessions(user, limit=limit, offset=offset)
-        return sorted(infos, key=_last_seen, reverse=True)
+        yield from self.hashes.index.list_pages(user, limit=limit, offset=offset)
 
-    def revoke(
-        self, user: str, *, before: When | None, keep: str | None, current: str | None
-    ) -> list[str]:
-        """End a user's sessions out of a request of theirs; return the sids.
+    def list_sessions(
+        self, user: str, *, limit: int | None = None, offset: int = 0, current: str | None = None
+    ) -> list[SessionInfo]:
+        """Return a user's live sessions, last seen first; the current one is seen now.
 
         :param user: the user's id, as text.
-        :param before: only those last seen before.
-        :param keep: a sid to spare.
-        :param current: the sid of the current session, which counts as seen now.
-        :raises RevocationIncomplete: where Redis fails on the way.
+        :param limit: how many at most; ``None``: all.
+        :param offset: how many of the newest to leave out.
+        :param current: the sid of the current session, which is marked.
+        :raises ValueError: as :meth:`list_pages`.
+        :raises TypeError: as :meth:`list_pages`.
+        :raises StoreUnavailable: if Redis fails.
         """
-        limit = self.epoch("before", before)
-        spared = {keep} if keep is not None else set[str]()
-        if current is not None and limit is not None and limit <= self.hashes.clock.now():
-            spared.add(current)
-        pages = self.revoked(user, before=limit, keep=spared)
-        return [sid for page in pages for sid in page]
+        infos = {
+            info.sid: info
+            for page in self.list_pages(user, limit=limit, offset=offset)
+            for info in page
+        }
+        if current in infos:
+            now = moment(self.hashes.clock.now())
+            infos[current] = replace(infos[current], current=True, last_seen_at=now)
+        return sorted(infos.values(), key=_last_seen, reverse=True)
 
-    def end(self, user: str, sid: str) -> list[str]:
-        """End one of a user's sessions, be it in their index or not; return its sid if it was.
+    def index_size(self, user: str) -> int:
+        """Return how many members a user's index has, dead ones included.
+
+        :param user: the user's id, as text.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        size: int = self.redis.call(("ZCARD", self.hashes.index.key(user)))
+        return size
+
+    def revoke(
+        self, user: str, selection: Selection, *, reason: str = "revoked"
+    ) -> Iterator[list[str]]:
+        """Revoke sessions of a user page by page, and announce each; yields their sids.
+
+        :param user: the user's id, as text.
+        :param selection: which of them.
+        :param reason: for the signal.
+        :raises RevocationIncomplete: if Redis fails on the way.
+        :raises RevocationUnconfirmed: if too few replicas have it in time.
+        """
+        revocation = self.revocation()
+        with revocation.checked():
+            for page in revocation.of_user(user, selection):
+                self.announce(user, page, reason)
+                yield page
+
+    def revocation(self) -> Revocation:
+        """Return a revocation that is to begin."""
+        return Revocation(self.redis, self.hashes.index, self.settings.revoke_wait)
+
+    def revoke_from(self, user: str, selection: Selection, current: str | None) -> list[str]:
+        """Revoke sessions of a user out of a request; return the sids.
+
+        :param user: the user's id, as text.
+        :param selection: which of them.
+        :param current: the sid of the session of the request, which counts as seen now.
+        :raises RevocationIncomplete: if Redis fails on the way.
+        :raises RevocationUnconfirmed: if too few replicas have it in time.
+        """
+        before = selection.before
+        if current is not None and before is not None and before <= self.hashes.clock.now():
+            selection = replace(selection, keep=selection.keep | {current})
+        return [sid for page in self.revoke(user, selection) for sid in page]
+
+    def revoke_one(self, user: str, sid: str) -> list[str]:
+        """Revoke one session of a user, even if their index lacks it; return its sid if it lived.
 
         :param user: the user's id, as text.
         :param sid: the session.
-        :raises RevocationIncomplete: where Redis fails.
+        :raises RevocationIncomplete: if Redis fails.
+        :raises RevocationUnconfirmed: if too few replicas have it in time.
         """
-        return [sid for page in self.revoked(user, only=[sid]) for sid in page]
+        selection = Selection(only=frozenset([sid]))
+        return [sid for page in self.revoke(user, selection) for sid in page]
 
-    def revoked(
-        self,
-        user: str,
-        *,
-        before: float | None = None,
-        created_before: float | None = None,
-        only: Collection[str] | None = None,
-        keep: Collection[str] = (),
-        reason: str = "revoked",
-    ) -> Iterator[list[str]]:
-        """End a user's sessions page by page, announcing each; yields their sids.
+    def revoke_surplus(self, user: str, *, keep: str) -> None:
+        """Revoke a user's sessions beyond ``SESSION_MAX_PER_USER``.
 
         :param user: the user's id, as text.
-        :param before: only those last seen before, in epoch seconds.
-        :param created_before: only those created before, in epoch seconds.
-        :param only: only these, by sid.
-        :param keep: not these, by sid.
-        :param reason: for the signal.
-        :raises RevocationIncomplete: where Redis fails on the way.
-        :raises RevocationUnconfirmed: where too few replicas have it in time.
+        :param keep: the sid that was signed in just now.
         """
-        ended = 0
-        try:
-            for page in self.hashes.index.revoke(
-                user, before=before, created_before=created_before, only=only, keep=keep
-            ):
-                ended += len(page)
-                self.announce(user, page, reason)
-                yield page
-        except RevocationUnconfirmed as failure:
-            raise RevocationUnconfirmed(ended, failure.replicas) from None
-        except StoreUnavailable as failure:
-            raise RevocationIncomplete(ended) from failure
+        most = self.settings.max_per_user
+        if most is None:
+            return
+        # The sign-in stands even if Redis fails now; the next one makes up for it.
+        with suppress(StoreUnavailable):
+            # The order is the same for all: otherwise two sign-ins at once could each revoke the
+            # other.
+            surplus = frozenset(self.hashes.index.list_by_arrival(user)[most:]) - {keep}
+            if surplus:
+                deque(self.revoke(user, Selection(only=surplus), reason="replaced"), maxlen=0)
 
     def announce(self, user: str | None, sids: Iterable[str], reason: str) -> None:
         """Send the signal that these sessions ended.
@@ -220,23 +238,6 @@ class ApplicationBackend:
         """
         for sid in sids if session_ended.receivers else ():
             session_ended.send(self._app(), sid=sid, user_id=user, reason=reason)
-
-    def end_surplus(self, user: str, *, keep: str) -> None:
-        """End a user's sessions beyond ``SESSION_MAX_PER_USER``.
-
-        :param user: the user's id, as text.
-        :param keep: the sid that was signed in just now.
-        """
-        most = self.settings.max_per_user
-        if most is None:
-            return
-        # The sign-in stands also where Redis fails now; the next one makes up for it.
-        with suppress(StoreUnavailable):
-            # In an order that is the same for all: of two sign-ins at once, each would else end
-            # the other.
-            surplus = [sid for sid in self.hashes.index.ranked(user)[most:] if sid != keep]
-            if surplus:
-                deque(self.revoked(user, only=surplus, reason="replaced"), maxlen=0)
 
     def touch(self, token: Token, record: Record | None, lifetime: Lifetime) -> bool:
         """Touch a session where it is due; return whether its cookie may be sent again.
@@ -290,9 +291,9 @@ class ApplicationBackend:
         """Return a point in time in epoch seconds.
 
         :param name: the argument's name, for the error.
-        :param when: an aware time, so long ago, or epoch seconds.
-        :raises ValueError: where it is a naive time or not finite.
-        :raises TypeError: where it is of another type.
+        :param when: an aware time, a timedelta (that long ago), or epoch seconds.
+        :raises ValueError: if it is a naive time, or not finite.
+        :raises TypeError: if it is of another type.
         """
         if when is None:
             return None
@@ -300,28 +301,28 @@ class ApplicationBackend:
             return self.hashes.clock.now() - when.total_seconds()
         if isinstance(when, datetime):
             if when.utcoffset() is None:
-                problem = "the time is naive; say which zone, as in datetime.now(timezone.utc)."
+                problem = "the time is naive; give its zone, as in datetime.now(timezone.utc)."
                 raise ValueError(f"{name}: {problem}")
             return when.timestamp()
         if isinstance(when, (int, float)) and not isinstance(when, bool):
             if not abs(when) < MOST_SECONDS:
-                raise ValueError(f"{name}: that number is no point in time, in epoch seconds.")
+                raise ValueError(f"{name}: that number is not a point in time, in epoch seconds.")
             return float(when)
         problem = f"expects an aware datetime, a timedelta or epoch seconds, not {when!r}."
         raise TypeError(f"{name}: {problem}")
 
 
-def sids_of(name: str, value: Any) -> set[str]:
+def sids_of(name: str, value: Any) -> frozenset[str]:
     """Return a sid or several as a set.
 
     :param name: the argument's name, for the error.
     :param value: a sid or several.
-    :raises ValueError: where one has not the form of a sid.
+    :raises ValueError: if one does not have the form of a sid.
     """
-    sids = {value} if isinstance(value, str) else set(value)
+    sids = frozenset({value} if isinstance(value, str) else value)
     for sid in sids:
         if not isinstance(sid, str) or not is_sid(sid):
-            raise ValueError(f"{name}: {sid!r} is no sid; a sid has 22 characters of base64url.")
+            raise ValueError(f"{name}: {sid!r} is not a sid, which has 22 characters of base64url.")
     return sids
 
 
@@ -333,7 +334,7 @@ def _check_count(name: str, value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} expects a number of sessions, not {value!r}.")
     if not 0 <= value <= MOST_SESSIONS:
-        raise ValueError(f"{name}={value} is no number of sessions.")
+        raise ValueError(f"{name}={value} is not a number of sessions.")
 
 
 def _is_text_or_none(value: object) -> bool:

@@ -18,6 +18,7 @@ from .request.save import Cookie, Save
 from .request.session import RedisSession, user_text
 from .settings import read_settings
 from .storage.record import SessionInfo
+from .storage.revocation import Selection
 from .storage.token import Token, parse_cookie
 
 if TYPE_CHECKING:
@@ -179,7 +180,8 @@ class RedisSessionInterface(SessionInterface):
         :raises TypeError: where one of them is no number, or ``user_id`` no user's id.
         :raises StoreUnavailable: where Redis fails.
         """
-        return self._any_backend().page(user_text("user_id", user_id), limit, offset)
+        user = user_text("user_id", user_id)
+        return self._any_backend().list_sessions(user, limit=limit, offset=offset)
 
     def revoke_sessions(
         self,
@@ -206,8 +208,8 @@ class RedisSessionInterface(SessionInterface):
         :raises RevocationUnconfirmed: where fewer replicas have it than ``SESSION_REVOKE_WAIT``.
         """
         backend = self._any_backend()
-        pages = backend.revoked(
-            user_text("user_id", user_id),
+        user = user_text("user_id", user_id)
+        selection = Selection(
             before=backend.epoch("before", before),
             created_before=backend.epoch("created_before", created_before),
             only=None if only is None else sids_of("only", only),
@@ -215,7 +217,7 @@ class RedisSessionInterface(SessionInterface):
         )
         current = _session_of_request(backend)
         ended = 0
-        for page in pages:
+        for page in backend.revoke(user, selection):
             ended += len(page)
             if current is not None and current._opened_by(page):
                 current._end()

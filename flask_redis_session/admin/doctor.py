@@ -171,7 +171,7 @@ class Doctor:
             elif look.state == "endless":
                 yield finding
             if look.state == "overdue" and self._mends:
-                self._redis.call(_INDEX.on(self._index_key(look), "drop", IN_FLIGHT, sid))
+                self._redis.call(_INDEX.on(self._index_key(look), "remove-old", IN_FLIGHT, sid))
             elif look.is_session and look.user is not None:
                 owned[sid] = look
         yield from self._unindexed(owned)
@@ -190,7 +190,7 @@ class Doctor:
 
     def _missing(self, owned: dict[str, _Look]) -> list[str]:
         scores = self._redis.together(
-            [_INDEX.on(self._index_key(look), "has", sid) for sid, look in owned.items()]
+            [_INDEX.on(self._index_key(look), "score", sid) for sid, look in owned.items()]
         )
         found = zip(owned, scores, strict=True)
         return [sid for sid, score in found if score is None or score == b"other"]
@@ -199,7 +199,7 @@ class Doctor:
         """Put a session into the index of its user; tell whether it is there."""
         life = str(int(look.ttl + self._slack) + 1)
         key = self._index_key(look)
-        if self._redis.call(_INDEX.on(key, "join", sid, repr(look.seen), life)) != 1:
+        if self._redis.call(_INDEX.on(key, "add", sid, repr(look.seen), life)) != 1:
             return False
         if not self._look([sid])[0].is_session:
             self._forget(key, {sid.encode(): look.seen})
@@ -208,7 +208,7 @@ class Doctor:
     def _forget(self, key: bytes, dead: dict[bytes, float]) -> None:
         """Remove sessions that have ended from an index, by the scores that they had there."""
         pairs = [part for member, score in dead.items() for part in (member, repr(score))]
-        self._redis.call(_INDEX.on(key, "forget", *pairs))
+        self._redis.call(_INDEX.on(key, "remove-same", *pairs))
 
     def _index_key(self, look: _Look) -> bytes:
         return self._prefixed(INDEX.encode() + (look.user or b""))
@@ -266,7 +266,7 @@ class Doctor:
         dropped = [1] * len(stray)
         if self._mends:
             key = self._hashes.index.key(user)
-            dropped = self._redis.call(_INDEX.on(key, "drop", IN_FLIGHT, *stray))
+            dropped = self._redis.call(_INDEX.on(key, "remove-old", IN_FLIGHT, *stray))
         for member, is_dropped in zip(stray, dropped, strict=True):
             owner = text(looks[member].user)
             note = "of nobody" if owner is None else f"of user {owner!r}"
@@ -276,13 +276,13 @@ class Doctor:
     def _expiry(self, user: str, ends: float) -> Iterator[Finding]:
         """Find an index that does not expire, or sooner than a session in it."""
         key = self._hashes.index.key(user)
-        left = self._redis.call(_INDEX.on(key, "left"))
+        left = self._redis.call(_INDEX.on(key, "ttl"))
         needed = ends - monotonic() * 1000
         if left != -1 and not 0 <= left < needed - LEEWAY:
             return
         kind: Kind = "no-expiry" if left == -1 else "early-expiry"
         if self._mends:
-            self._redis.call(_INDEX.on(key, "life", int(needed + self._slack) + 1))
+            self._redis.call(_INDEX.on(key, "outlive", int(needed + self._slack) + 1))
         yield Finding(kind, self._shown(INDEX + user), None, user, mended=self._mends)
 
     def _member(

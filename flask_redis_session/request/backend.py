@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from flask_redis_session.storage.record import Record, SessionInfo
+from flask_redis_session.storage.revocation import Selection
 from flask_redis_session.storage.token import Token
 
 #: A point in time: aware, or so long ago, or epoch seconds.
@@ -31,16 +32,17 @@ class SessionBackend(Protocol):
     def ended(self, token: Token) -> None:
         """Note that a cookie opens nothing any more."""
 
-    def sessions(self, user: str, current: str | None) -> list[SessionInfo]:
-        """Return a user's live sessions, the current one marked."""
+    def list_sessions(self, user: str, *, current: str | None = None) -> list[SessionInfo]:
+        """Return a user's live sessions; the current one is marked and counts as seen now."""
 
-    def revoke(
-        self, user: str, *, before: When | None, keep: str | None, current: str | None
-    ) -> list[str]:
-        """End a user's sessions and return their sids."""
+    def epoch(self, name: str, when: object) -> float | None:
+        """Return a point in time in epoch seconds."""
 
-    def end(self, user: str, sid: str) -> list[str]:
-        """End one of a user's sessions, and return its sid if it was alive."""
+    def revoke_from(self, user: str, selection: Selection, current: str | None) -> list[str]:
+        """Revoke sessions of a user out of a request, and return their sids."""
+
+    def revoke_one(self, user: str, sid: str) -> list[str]:
+        """Revoke one session of a user, and return its sid if it was alive."""
 
 
 #: A session hash or a part of it, and the fields that were asked for (``None``: all).

@@ -139,7 +139,7 @@ class Save:
                 self.app, session=session, sid=token.sid, user_id=user, previous=committed.user
             )
         if user is not None and binding is not None:
-            self.backend.end_surplus(user, keep=token.sid)
+            self.backend.revoke_surplus(user, keep=token.sid)
         if fresh is not None:
             self.backend.ended(token)
             return "fresh"
@@ -179,7 +179,7 @@ class Save:
             user_bound.send(
                 self.app, session=session, sid=token.sid, user_id=binding.user, previous=None
             )
-            self.backend.end_surplus(binding.user, keep=token.sid)
+            self.backend.revoke_surplus(binding.user, keep=token.sid)
         return "fresh"
 
     def _unchanged(self, token: Token) -> Cookie:

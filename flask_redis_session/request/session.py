@@ -19,6 +19,7 @@ from flask_redis_session.storage.record import (
     expiry,
     moment,
 )
+from flask_redis_session.storage.revocation import Selection
 from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend, Usage, When
@@ -142,7 +143,7 @@ class RedisSession(TrackedMapping, SessionMixin):
         :raises StoreUnavailable: where Redis fails.
         """
         user = self._user() if user_id is None else user_text("user_id", user_id)
-        return [] if user is None else self._backend.sessions(user, self.sid)
+        return [] if user is None else self._backend.list_sessions(user, current=self.sid)
 
     def clear_user_sessions(
         self, user_id: object = None, *, before: When | None = None, keep_current: bool = False
@@ -165,8 +166,9 @@ class RedisSession(TrackedMapping, SessionMixin):
         if user is None:
             return 0
         current = self.sid
-        keep = current if keep_current else None
-        ended = self._backend.revoke(user, before=before, keep=keep, current=current)
+        keep = frozenset([current] if keep_current and current is not None else [])
+        selection = Selection(before=self._backend.epoch("before", before), keep=keep)
+        ended = self._backend.revoke_from(user, selection, current)
         if current in ended:
             self._end()
         elif user == mine and before is None and not keep_current:
@@ -180,7 +182,7 @@ class RedisSession(TrackedMapping, SessionMixin):
         """
         found: list[str] = []
         if current is not None and self._is_bound(user):
-            found = self._backend.end(user, current)
+            found = self._backend.revoke_one(user, current)
             try:
                 is_there = not found and self._is_there()
             except StoreUnavailable as failure:

@@ -79,7 +79,6 @@ class SessionHashes:
     :param prefix: the prefix of every key, as in ``SESSION_KEY_PREFIX``.
     :param absolute: seconds that no session outlives; ``None``: no limit.
     :param touch_interval: seconds between two touches, as in ``SESSION_TOUCH_INTERVAL``.
-    :param revoke_wait: replicas, milliseconds, as in ``SESSION_REVOKE_WAIT``.
     """
 
     def __init__(
@@ -89,16 +88,13 @@ class SessionHashes:
         *,
         absolute: float | None,
         touch_interval: float,
-        revoke_wait: tuple[int, int] | None = None,
     ) -> None:
         self._redis = redis
         self._prefix = prefix
         self._absolute = absolute
         self._touch_interval = touch_interval
-        #: The sorted sets that this store keeps in step with the hashes.
-        self.index = UserIndex(
-            redis, prefix, absolute=absolute, slack=touch_interval, wait=revoke_wait
-        )
+        #: The indexes of the users, which are kept in step with the hashes.
+        self.index = UserIndex(redis, prefix, absolute=absolute, slack=touch_interval)
         self.clock = Clock()
 
     def key(self, sid: str) -> bytes:

@@ -57,17 +57,13 @@ def list_(backend: ApplicationBackend, user: str, limit: int, offset: int, as_js
     Times are in UTC. LAST SEEN is exact to SESSION_TOUCH_INTERVAL, a minute by default. ADDRESS
     and BROWSER are those of the sign-in.
     """
-    pages = backend.hashes.index.pages(user, limit=limit, offset=offset)
+    pages = backend.list_pages(user, limit=limit, offset=offset)
     infos = (info for page in pages for info in page)
     if as_json:
         output.echo_array(map(output.session_json, infos))
         return
-    shown = 0
-    for shown, info in enumerate(infos, 1):
-        if shown == 1:
-            click.echo(output.HEADING)
-        click.echo(output.row(info))
-    total = backend.redis.call(("ZCARD", backend.hashes.index.key(user)))
+    shown = output.echo_rows(infos)
+    total = backend.index_size(user)
     if total > offset + shown and shown == limit:
         rest = total - offset - shown
         click.echo(f"and {rest:,} more; --limit and --offset show them.", err=True)
