@@ -18,10 +18,10 @@ _SID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 class Token(NamedTuple):
-    """What a session cookie says, before Redis was asked whether it is true.
+    """What a session cookie says. Only Redis can tell whether it opens a session.
 
-    :param sid: the public id: 128 random bits, base64url.
-    :param secret: what proves the right to the session: 256 random bits, base64url.
+    :param sid: the public id: 128 random bits in base64url.
+    :param secret: the proof of the right to the session: 256 random bits in base64url.
     :param permanent: whether the cookie outlives the browser.
     """
 
@@ -38,7 +38,7 @@ class Token(NamedTuple):
         return self._replace(secret=token_urlsafe(SECRET_BYTES))
 
     def __repr__(self) -> str:
-        # A token ends up in tracebacks and debuggers, and its secret must not.
+        # Tracebacks and debuggers show tokens. They must not show the secret.
         return f"<Token {self.sid}>"
 
 
@@ -51,9 +51,9 @@ def new_token(permanent: bool) -> Token:
 
 
 def parse_cookie(value: str) -> Token | None:
-    """Read a cookie's value, or return ``None`` where it has not the form of one.
+    """Read a cookie's value, or return ``None`` if it does not have the form of one.
 
-    :param value: the cookie as the browser sent it.
+    :param value: the cookie, as the browser sent it.
     """
     match = _COOKIE.fullmatch(value)
     if match is None:
@@ -71,10 +71,10 @@ def is_sid(value: str) -> bool:
 
 
 def digest(secret: str) -> str:
-    """Return what Redis holds of a secret: SHA-256 in base64url, 43 characters.
+    """Return what Redis holds in place of a secret: its SHA-256 in base64url, 43 characters.
 
-    In hexadecimal it would take 64, and a field name of more than 64 bytes makes Redis
-    store the whole hash in its larger encoding (``hash-max-listpack-value``).
+    In hexadecimal it would have 64. A field name of more than 64 bytes makes Redis store the
+    whole hash in its larger encoding (``hash-max-listpack-value``).
 
     :param secret: the secret of a token.
     """

@@ -216,7 +216,7 @@ def _confirm(count: int, whose: str) -> None:
     if not sys.stdin.isatty():
         raise Refused(
             f"This would end more than one session {whose}, and there is no terminal to ask. "
-            "Nothing was ended; give --yes to end them."
+            "Nothing was ended; add --yes to end them."
         )
     click.confirm(f"End {output.counted(count)} {whose}?", abort=True, err=True)
 
