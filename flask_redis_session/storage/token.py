@@ -18,14 +18,14 @@ _SID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 class Token:
-    """What a session cookie says, before Redis was asked whether it is true.
+    """What a session cookie says. Only Redis can tell whether it opens a session.
 
     It keeps its secret to itself: neither ``repr`` nor iteration, ``vars``, JSON or pickling shows
     it, because error trackers send what they find in a traceback. Only :meth:`cookie` gives it
     away.
 
-    :param sid: the public id: 128 random bits, base64url.
-    :param secret: what proves the right to the session: 256 random bits, base64url.
+    :param sid: the public id: 128 random bits in base64url.
+    :param secret: the proof of the right to the session: 256 random bits in base64url.
     :param permanent: whether the cookie outlives the browser.
     """
 
@@ -70,6 +70,7 @@ class Token:
         return hash((self.sid, self.proof))
 
     def __repr__(self) -> str:
+        # Tracebacks and debuggers show tokens. They must not show the secret.
         return f"<Token {self.sid}>"
 
     def __reduce__(self) -> NoReturn:
@@ -85,9 +86,9 @@ def new_token(permanent: bool) -> Token:
 
 
 def parse_cookie(value: str) -> Token | None:
-    """Read a cookie's value, or return ``None`` where it has not the form of one.
+    """Read a cookie's value, or return ``None`` if it does not have the form of one.
 
-    :param value: the cookie as the browser sent it.
+    :param value: the cookie, as the browser sent it.
     """
     match = _COOKIE.fullmatch(value)
     if match is None:
@@ -105,10 +106,10 @@ def is_sid(value: str) -> bool:
 
 
 def digest(secret: str) -> str:
-    """Return what Redis holds of a secret: SHA-256 in base64url, 43 characters.
+    """Return what Redis holds in place of a secret: its SHA-256 in base64url, 43 characters.
 
-    In hexadecimal it would take 64, and a field name of more than 64 bytes makes Redis
-    store the whole hash in its larger encoding (``hash-max-listpack-value``).
+    In hexadecimal it would have 64. A field name of more than 64 bytes makes Redis store the
+    whole hash in its larger encoding (``hash-max-listpack-value``).
 
     :param secret: the secret of a token.
     """

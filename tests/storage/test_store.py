@@ -157,7 +157,7 @@ class TestFreshWorker:
         make_store(server, absolute=8 * 3600).load(token)
         for absolute, questions in ((None, 0), (8 * 3600, 1)):
             fresh = make_store(server, absolute=absolute)
-            fresh._server.call(("PING",))
+            fresh._redis.call(("PING",))
             with server.cost() as cost:
                 for _ in range(3):
                     fresh.load(token)
