@@ -55,8 +55,8 @@ class TestList:
 
         assert [here.sid, there.sid] == sids_in(page)
         assert (
-            "Firefox on Linux This one Last active just now Signed in just now Address 192.0.2.7 "
-            "Sign out Firefox on Linux, 192.0.2.7, active just now "
+            "Firefox on Linux This device Last active just now Signed in just now "
+            "Address 192.0.2.7 Sign out Firefox on Linux, 192.0.2.7, active just now "
             "Safari on iPhone Last active 3 minutes ago Signed in 3 minutes ago "
             "Address 2001:db8::1 Sign out Safari on iPhone, 2001:db8::1, active 3 minutes ago"
         ) in text_of(page)
@@ -79,7 +79,7 @@ class TestList:
         """Whoever is signed in nowhere else is told so, and offered no other to sign out."""
         text = text_of(Person(make_app(valkey), 23).open().text)
 
-        assert "You are signed in nowhere else." in text
+        assert "You are signed in on this device only." in text
         assert "everywhere else" not in text
         assert "unused" not in text
 
@@ -127,7 +127,7 @@ class TestList:
         app.config["SESSION_DEVICE_INFO"] = False
         text = text_of(Person(app, 23).open().text)
 
-        assert "Unknown device This one" in text
+        assert "Unknown device This device" in text
         assert "Address" not in text
 
     def test_shows_what_a_browser_says_as_text(self, valkey: Server) -> None:
@@ -240,8 +240,8 @@ class TestEndOne:
         here.post(f"{there.sid}/end")
         first, second = (text_of(here.open().text) for _ in range(2))
 
-        assert "That session is signed out." in first
-        assert "That session is signed out." not in second
+        assert "That device is signed out." in first
+        assert "That device is signed out." not in second
 
     def test_this_one(self, server: Server) -> None:
         """To end the current session signs out, clears the cookie and leaves the others alone."""
@@ -254,7 +254,7 @@ class TestEndOne:
         assert here.client.get_cookie("session") is None
         assert not server.client().exists(f"session:{sid}")
         assert [False, True] == [here.is_in, there.is_in]
-        assert "In this browser." in text_of(here.open(response.location).text)
+        assert "Only on this device." in text_of(here.open(response.location).text)
 
     def test_somebody_elses(self, server: Server) -> None:
         """Another user's session is a 404 like one that there never was, and goes on."""
@@ -274,7 +274,7 @@ class TestEndOne:
         before = sorted(valkey.client().keys("*"))
         page = here.post(f"{sid}/end", status=404, devices_token=token).text
 
-        assert "none of yours, or it has ended already" in text_of(page)
+        assert "Perhaps it was signed out already" in text_of(page)
         assert before == sorted(valkey.client().keys("*"))
         assert here.is_in
 
@@ -298,7 +298,7 @@ class TestEndSeveral:
 
         assert [False] * 3 == [other.is_in for other in others]
         assert [True, True] == [here.is_in, stranger.is_in]
-        assert "Signed out everywhere else: 3 sessions." in text_of(here.open().text)
+        assert "Signed out everywhere else: 3 devices." in text_of(here.open().text)
 
     def test_the_unused(self, server: Server) -> None:
         """To end the unused ends what was not seen for 30 days, and nothing else."""
@@ -310,7 +310,7 @@ class TestEndSeveral:
         text = text_of(here.open().text)
 
         assert [True, False] == [new.is_in, old.is_in]
-        assert "Signed out where you had not been for 30 days: 1 session." in text
+        assert "Signed out: 1 device unused for 30 days." in text
 
     def test_as_many_days_as_the_app_says(self, valkey: Server) -> None:
         """After how many days a session is unused is an option, and the button says it."""
@@ -318,7 +318,7 @@ class TestEndSeveral:
         here, old = Person(app, 23), Person(app, 23)
         age(valkey, 23, old.sid, 8 * 86_400)
 
-        assert "Sign out those unused for 7 days" in text_of(here.open().text)
+        assert "Sign out devices unused for 7 days" in text_of(here.open().text)
 
         here.post("end-unused")
 
@@ -330,11 +330,11 @@ class TestEndSeveral:
         here = Person(app, 23)
         here.post("end-others")
 
-        assert "No other session was left." in text_of(here.open().text)
+        assert "You were not signed in anywhere else." in text_of(here.open().text)
 
         here.post("end-unused")
 
-        assert "No session was unused for that long." in text_of(here.open().text)
+        assert "No device was unused for 30 days." in text_of(here.open().text)
 
     def test_all(self, server: Server) -> None:
         """To end all ends this one too, clears its cookie, and leaves nothing in Redis."""
@@ -345,7 +345,9 @@ class TestEndSeveral:
         assert here.client.get_cookie("session") is None
         assert [False] * 3 == [person.is_in for person in (here, *others)]
         assert [] == server.client().keys("*")
-        assert "In this browser and in every other" in text_of(here.open(response.location).text)
+        assert "Every device that was signed in will ask you" in text_of(
+            here.open(response.location).text
+        )
 
     def test_where_to_go_after_it(self, valkey: Server) -> None:
         """Where the app names a page for those who signed out, they are sent there."""
@@ -551,7 +553,7 @@ class TestPages:
 
         assert here.sid == first[0]
         assert {other.sid for other in others} == {*first[1:], *second}
-        assert "Safari on iPhone This one Last active just now" in text_of(pages[0])
+        assert "Safari on iPhone This device Last active just now" in text_of(pages[0])
 
     @pytest.mark.parametrize(
         "number", ["0", "-1", "x", "", "1e3", "9" * 10, "٣", "1.5", "1 or 1=1", "01"]
@@ -661,7 +663,7 @@ class TestJson:
         headers = {"X-Devices-Token": here.json()["token"]}
         here.json("/devices/end-others", method="POST", headers=headers)
 
-        assert "No other session" not in here.open().text
+        assert "not signed in anywhere else" not in here.open().text
 
     def test_refusals(self, valkey: Server) -> None:
         """A missing token and an unknown sid are told in JSON."""

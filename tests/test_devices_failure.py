@@ -63,7 +63,7 @@ def test_redis_hangs_on_the_way(server: Server, action: str, layout: str | None)
     with _hanging_after(app, server, 1):
         response = here.post(action, devices_token=token, status=503)
     left = server.client().zcard("session:user:23")
-    [ended] = re.findall(r"(\d+) sessions are signed out; then", text_of(response.text))
+    [ended] = re.findall(r"(\d+) devices are signed out; then", text_of(response.text))
 
     assert "1" == response.headers["Retry-After"]
     assert "no-store" == response.headers["Cache-Control"]
