@@ -192,7 +192,7 @@ def test_the_first_page_of_the_first_visitor() -> None:
         browser = Browser(demo)
         page = browser.sign_in(person="77", password="lantern")
         reading = _reading(page, "This page")
-        whole = re.findall(r"<code>GET /</code></th>.*<td>([^<]+)</td></tr>", page)[0]
+        whole = re.findall(r">GET /</code></th>.*<td>([^<]+)</td></tr>", page)[0]
 
         assert ("1", "0") == (reading["round trip"], reading["field written"])
         assert re.fullmatch(r"\d+ B", reading["sent"])

@@ -390,7 +390,7 @@ class TestEndSeveral:
         here.post(f"{others[0].sid}/end")
         here.post("end-others")
 
-        assert "4 sessions" in text_of(here.open().text)
+        assert "4 devices" in text_of(here.open().text)
 
         here.post("end-all")
 

@@ -58,6 +58,11 @@ class Record:
         return bool(self.fields) and len(self.fields) == self.keys
 
     @property
+    def ends_devices(self) -> bool:
+        """Whether it signed out devices on the devices page."""
+        return self.is_change and self.path.startswith("/devices/")
+
+    @property
     def is_redirect(self) -> bool:
         return 300 <= self.status < 400
 

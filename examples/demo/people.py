@@ -32,7 +32,7 @@ class Person:
 PEOPLE = (
     Person(23, "Mira Holt", "buys too much tea", "marmalade"),
     Person(42, "Jonas Feld", "keeps the minutes", "pebble"),
-    Person(77, "Tamsin Okoro", "has nine devices with this one", "lantern"),
+    Person(77, "Tamsin Okoro", "has nine devices, with this one", "lantern"),
 )
 
 #: Visits each page when the demo starts. Nobody else can sign in as the guide.
