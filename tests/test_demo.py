@@ -298,6 +298,7 @@ def test_ends_all(demo: Demo) -> None:
     assert "/devices/signed-out" == here.path
     assert "Every device that was signed in will ask you" in here.page
     assert "What it cost Redis" in here.page
+    assert "Such a store has no list of your other devices." in here.page
 
     there.get("/")
 
@@ -371,6 +372,19 @@ def test_takes_the_next_free_port() -> None:
             actual = int(demo.address.rpartition(":")[2])
 
             assert port < actual <= port + 99
+
+
+def test_says_that_redis_does_not_answer() -> None:
+    """If the Redis that it is given does not answer, it ends at once and says so in one line."""
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "demo"), "--redis-url", "redis://127.0.0.1:1"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert 1 == run.returncode
+    assert "The Redis of --redis-url does not answer." == run.stderr.splitlines()[-1]
 
 
 def test_the_minimal_app_logs_out_all_devices() -> None:

@@ -76,7 +76,7 @@ class TestList:
         assert expected in here.open().text
 
     def test_alone(self, valkey: Server) -> None:
-        """Whoever is signed in nowhere else is told so, and offered no other to sign out."""
+        """Somebody with one session is told so, and gets no button to sign out others."""
         text = text_of(Person(make_app(valkey), 23).open().text)
 
         assert "You are signed in on this device only." in text
@@ -157,7 +157,7 @@ class TestList:
         assert all(other.is_in for other in others)
 
     def test_flask_login(self, valkey: Server) -> None:
-        """The user may be under ``_user_id`` as well, where Flask-Login puts it."""
+        """The user may also be under ``_user_id``, the key of Flask-Login."""
         app = make_app(valkey)
         app.add_url_rule("/login", "login", setting(_user_id="23"))
         here = Person(app)
@@ -203,14 +203,14 @@ class TestNobody:
 
     @pytest.mark.parametrize("where", ["sign_in_form", "/sign-in"])
     def test_is_sent_to_sign_in(self, valkey: Server, where: str) -> None:
-        """Where the app names an endpoint or a URL, a visitor who is nobody is sent there."""
+        """If the app names an endpoint or a URL, a visitor who is not signed in is sent there."""
         nobody = Person(make_app(valkey, sign_in=where))
 
         assert "/sign-in" == nobody.open(status=303).location
         assert "/sign-in" == nobody.post("end-all", devices_token="x").location
 
     def test_is_answered_by_a_function(self, valkey: Server) -> None:
-        """Where the app gives a function, it answers: Flask-Login's ``unauthorized``, say."""
+        """If the app gives a function, such as Flask-Login's ``unauthorized``, it answers."""
         nobody = Person(make_app(valkey, sign_in=lambda: ("Who are you?", 403)))
 
         assert "Who are you?" == nobody.open(status=403).text
@@ -325,7 +325,7 @@ class TestEndSeveral:
         assert not old.is_in
 
     def test_none(self, valkey: Server) -> None:
-        """Where there was none to end, the page says that."""
+        """If there was none to end, the page says so."""
         app = make_app(valkey)
         here = Person(app, 23)
         here.post("end-others")
@@ -350,7 +350,7 @@ class TestEndSeveral:
         )
 
     def test_where_to_go_after_it(self, valkey: Server) -> None:
-        """Where the app names a page for those who signed out, they are sent there."""
+        """If the app names a page for people who signed out, they are sent there."""
         app = make_app(valkey, signed_out="home")
         here, there = Person(app, 23), Person(app, 23)
 
@@ -373,7 +373,7 @@ class TestEndSeveral:
         ],
     )
     def test_clear_site_data(self, valkey: Server, option: Any, header: str | None) -> None:
-        """If the app wants it, the browser is told to forget, after "everywhere" only."""
+        """If the app wants it, the browser clears its data, but only after "everywhere"."""
         app = make_app(valkey, clear_site_data=option)
         here = Person(app, 23)
 
@@ -381,7 +381,7 @@ class TestEndSeveral:
         assert header == here.post("end-all").headers.get("Clear-Site-Data")
 
     def test_in_a_cluster(self, cluster: Cluster) -> None:
-        """Where keys lie on several nodes, the page lists and ends as it does elsewhere."""
+        """If the keys are on several nodes, the page lists and ends as on one."""
         app = make_app(cluster)
         here, *others = [Person(app, 23) for _ in range(6)]
 
@@ -485,7 +485,7 @@ class TestForgery:
 
 class TestFlaskWtf:
     def test_both_tokens_are_in_the_forms(self, valkey: Server) -> None:
-        """Where the app has Flask-WTF's CSRFProtect, the page's own forms pass both checks."""
+        """If the app has Flask-WTF's CSRFProtect, the forms of the page pass both checks."""
         here = Person(_with_wtf(valkey), 23)
         page = here.open().text
         [theirs] = set(re.findall(r'name="csrf_token" value="([^"]+)"', page))

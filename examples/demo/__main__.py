@@ -32,7 +32,9 @@ def main() -> None:
     with suppress(KeyboardInterrupt):
         try:
             _serve(options.port, options.redis_url)
-        except (SettingError, RedisError, StoreUnavailable) as error:
+        except StoreUnavailable:
+            sys.exit("The Redis of --redis-url does not answer.")
+        except (SettingError, RedisError) as error:
             sys.exit(str(error))
     print("Stopped.")
 
