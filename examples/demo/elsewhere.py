@@ -1,4 +1,4 @@
-"""The devices on which Tamsin is signed in already. They are made up, like herself."""
+"""The devices on which Tamsin is signed in already. They are made up, as she is."""
 
 from __future__ import annotations
 

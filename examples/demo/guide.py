@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def visit_each_page(app: Flask) -> None:
-    """Sign in as the guide, use every page and form, and sign out everywhere."""
+    """Sign in as the guide, use the pages and their forms, and sign out everywhere."""
     guide = app.test_client()
     _sign_in(guide)
     for path in ("/public", "/session"):

@@ -74,7 +74,7 @@ class View:
         return agent_of(info.user_agent)
 
     def ago(self, when: datetime) -> Ago | None:
-        """Return how long before the making of the list a time was.
+        """Return how long ago a time was when the list was made.
 
         :param when: the time.
         """
