@@ -189,4 +189,4 @@ def held() -> str:
 
 @site.get("/public")
 def untouched() -> str:
-    return render_template("untouched.html")
+    return render_template("public.html")
