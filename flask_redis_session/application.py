@@ -184,7 +184,7 @@ class ApplicationBackend:
                 yield page
 
     def revocation(self) -> Revocation:
-        """Return a revocation that is to begin."""
+        """Return a new revocation, in which nothing is revoked yet."""
         return Revocation(self.redis, self.hashes.index, self.settings.revoke_wait)
 
     def revoke_from(self, user: str, selection: Selection, current: str | None) -> list[str]:
