@@ -64,7 +64,7 @@ class Count(NamedTuple):
 #: What stands between the prefix and the user's id in the key of an index.
 INDEX = "user:"
 
-#: A session, and whose it is.
+#: A session, and its user.
 _Found = tuple[str, bytes | None]
 
 
