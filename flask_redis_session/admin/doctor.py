@@ -211,7 +211,7 @@ class Doctor:
         self._redis.call(_INDEX.on(key, "remove-same", *pairs))
 
     def _index_key(self, look: _Look) -> bytes:
-        return self._prefixed(INDEX.encode() + (look.user or b""))
+        return self._hashes.index.key("") + (look.user or b"")
 
     # ------------------------------------------------------------------ indexes
 
@@ -295,9 +295,6 @@ class Doctor:
         # A member that is not a sid may be a whole cookie.
         sid = sid if is_sid(sid) else f"{sid[:4]}…"
         return Finding(kind, self._shown(INDEX + user), sid, user, note, mended)
-
-    def _prefixed(self, rest: bytes) -> bytes:
-        return self._settings.prefix.encode() + rest
 
     def _shown(self, rest: str) -> str:
         return self._settings.prefix + rest

@@ -3,7 +3,7 @@
 -- KEYS[1]  the key
 -- ARGV[1]  'mend', or 'look'
 -- ARGV[2]  absolute lifetime in seconds; '' for none
--- ARGV[3]  idle lifetime in seconds, for a session that does not say its own
+-- ARGV[3]  idle lifetime in seconds, for a session that has none of its own
 --
 -- Replies {state, now, ttl, born, seen, user}. The state is
 --   none      nothing is there

@@ -64,7 +64,7 @@ class Count(NamedTuple):
 #: What stands between the prefix and the user's id in the key of an index.
 INDEX = "user:"
 
-#: A session, and whose it is.
+#: A session, and its user.
 _Found = tuple[str, bytes | None]
 
 
@@ -107,15 +107,15 @@ class KeySpace:
         prefix = self._prefix.encode()
         nodes = self._redis.nodes()
         for node in nodes_to_scan(nodes) if self._redis.is_cluster else nodes:
-            for names in self._names(node):
+            for names in self._scan(node):
                 ours = [name for name in names if name.startswith(prefix)]
                 kinds = self._redis.together([("TYPE", name) for name in ours])
-                yield self._sorted(
+                yield self._by_kind(
                     (name, kind.decode() if isinstance(kind, bytes) else kind)
                     for name, kind in zip(ours, kinds, strict=True)
                 )
 
-    def _names(self, node: Commands) -> Iterator[list[bytes]]:
+    def _scan(self, node: Commands) -> Iterator[list[bytes]]:
         pattern = _GLOB.sub(r"\\\g<0>", self._prefix) + "*"
         started = _incarnation(node)
         cursor = 0
@@ -129,7 +129,7 @@ class KeySpace:
             # cursor meant nothing to it, and many keys may have been missed.
             raise StoreUnavailable("The server was replaced meanwhile; run it again.")
 
-    def _sorted(self, names: Iterable[tuple[bytes, str]]) -> Page:
+    def _by_kind(self, names: Iterable[tuple[bytes, str]]) -> Page:
         page = Page([], [], [])
         start = len(self._prefix.encode())
         for name, kind in names:
@@ -236,7 +236,7 @@ class KeySpace:
         return replies.count(1), changed
 
     def _index_key(self, user: bytes | None) -> bytes:
-        return f"{self._prefix}{INDEX}".encode() + (user or b"")
+        return self._hashes.index.key("") + (user or b"")
 
 
 def _incarnation(node: Commands) -> object:

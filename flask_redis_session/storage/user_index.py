@@ -147,7 +147,7 @@ class UserIndex:
     def read_fields(
         self, sids: Sequence[str], names: Sequence[bytes]
     ) -> list[Sequence[bytes | None]]:
-        """Return the values of these fields for each session; of what is no session, ``None`` each.
+        """Return the values of these fields for each session; ``None`` for each that is not there.
 
         :param sids: the sessions.
         :param names: the fields.
@@ -241,5 +241,5 @@ def _member(sid: bytes, score: Any) -> Member:
 
 
 def _bytes_of(sid: str) -> bytes:
-    # A member that is no sid keeps its bytes, so that it can be removed.
+    # A member that is not a sid keeps its bytes, so that it can be removed.
     return sid.encode("utf-8", "surrogateescape")

@@ -264,6 +264,35 @@ class TestRevoke:
         assert [f"session:{sid}".encode()] == redis.keys()
 
 
+class TestSelection:
+    """A session is selected if it meets every condition."""
+
+    @pytest.mark.parametrize(
+        ("conditions", "expected"),
+        [
+            ({}, True),
+            ({"before": 21.0}, True),
+            ({"before": 20.0}, False),
+            ({"created_before": 11.0}, True),
+            ({"created_before": 10.0}, False),
+            ({"before": 21.0, "created_before": 10.0}, False),
+            ({"only": frozenset(["a", "b"])}, True),
+            ({"only": frozenset(["b"])}, False),
+            ({"only": frozenset()}, False),
+            ({"keep": frozenset(["b"])}, True),
+            ({"keep": frozenset(["a"])}, False),
+            ({"only": frozenset(["a"]), "keep": frozenset(["a"])}, False),
+        ],
+    )
+    def test_selects(self, conditions, expected):
+        """A session that was created at 10 and last seen at 20."""
+        assert expected == Selection(**conditions).selects("a", 20.0, 10.0)
+
+    def test_unknown_time(self):
+        """A time that is not known meets every limit: damage must not keep a session alive."""
+        assert Selection(before=1.0, created_before=1.0).selects("a", None, None)
+
+
 class TestExpiry:
     """The index of a user expires no sooner than any of its members."""
 

@@ -13,11 +13,15 @@ sessions = SessionsGroup(
     help="""See and end the sessions that this application keeps in Redis.
 
     As for every flask command, --app or FLASK_APP names the application:
-    flask --app shop sessions count
+
+    \b
+      flask --app shop sessions count
 
     USER is a user's id: what the application put into session["user_id"], or Flask-Login into
     session["_user_id"]. Write two dashes before an id that begins with a dash:
-    flask sessions list -- -5
+
+    \b
+      flask sessions list -- -5
 
     SID is a session's public id, which 'list' shows. It lets nobody in.
 

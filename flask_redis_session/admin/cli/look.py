@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from operator import add
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from flask_redis_session.storage.record import (
     BORN,
     SEEN,
     USER,
+    SessionInfo,
     key_of,
     moment,
     number,
@@ -100,7 +100,7 @@ def show(backend: ApplicationBackend, sid: str, values: bool, as_json: bool) -> 
     size = sum(field.size for field in fields)
     for label, value in (
         ("sid", info.sid),
-        ("user", "nobody" if info.user_id is None else output.quoted(info.user_id)),
+        ("user", output.quoted(info.user_id) if info.user_id else "nobody"),
         ("created", output.moment(info.created_at)),
         ("last seen", output.moment(info.last_seen_at)),
         ("expires", output.moment(info.expires_at)),
@@ -128,19 +128,8 @@ class Field(NamedTuple):
     text: str
 
 
-class Info(NamedTuple):
-    """A session like a :class:`~.record.SessionInfo`, but it may be nobody's."""
-
-    sid: str
-    user_id: str | None
-    created_at: datetime | None
-    last_seen_at: datetime | None
-    expires_at: datetime | None
-    user_agent: str | None
-    ip_address: str | None
-
-
-def _info(backend: ApplicationBackend, sid: str) -> Info | None:
+def _info(backend: ApplicationBackend, sid: str) -> SessionInfo | None:
+    """Return a session, if there is one; its user is ``""`` if nobody is signed in."""
     key = backend.hashes.key(sid)
     if backend.redis.call(("TYPE", key)) not in (b"hash", "hash"):
         return None
@@ -152,7 +141,7 @@ def _info(backend: ApplicationBackend, sid: str) -> Info | None:
         return None
     ends = moment(backend.hashes.clock.now() + left / 1000) if left >= 0 else None
     created, last = moment(number(born)), moment(number(seen))
-    return Info(sid, text(user), created, last, ends, text(agent), text(address))
+    return SessionInfo(sid, text(user) or "", created, last, ends, text(agent), text(address))
 
 
 def _fields(backend: ApplicationBackend, sid: str, *, values: bool) -> list[Field]:

@@ -7,32 +7,15 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 import click
+
+from flask_redis_session.storage.record import SessionInfo
 
 _ROW = "{:<22}  {:<20}  {:<20}  {:<20}  {:<15}  {}"
 
 _HEADING = _ROW.format("SID", "CREATED", "LAST SEEN", "EXPIRES", "ADDRESS", "BROWSER")
-
-
-class Described(Protocol):
-    """A session to show: a ``SessionInfo``, or the ``Info`` of one that may be nobody's."""
-
-    @property
-    def sid(self) -> str: ...
-    @property
-    def user_id(self) -> str | None: ...
-    @property
-    def created_at(self) -> datetime | None: ...
-    @property
-    def last_seen_at(self) -> datetime | None: ...
-    @property
-    def expires_at(self) -> datetime | None: ...
-    @property
-    def user_agent(self) -> str | None: ...
-    @property
-    def ip_address(self) -> str | None: ...
 
 
 def plain(text: str) -> str:
@@ -60,7 +43,7 @@ def moment(at: datetime | None) -> str:
     return "?" if at is None else f"{at:%Y-%m-%d %H:%M:%S}Z"
 
 
-def echo_rows(infos: Iterable[Described]) -> int:
+def echo_rows(infos: Iterable[SessionInfo]) -> int:
     """Print sessions as a table, each as it comes; return how many."""
     count = 0
     for count, info in enumerate(infos, 1):
@@ -72,7 +55,7 @@ def echo_rows(infos: Iterable[Described]) -> int:
     return count
 
 
-def session_json(info: Described) -> dict[str, Any]:
+def session_json(info: SessionInfo) -> dict[str, Any]:
     """Return a session as it is printed in JSON."""
     times = {
         "created_at": info.created_at,
@@ -81,7 +64,8 @@ def session_json(info: Described) -> dict[str, Any]:
     }
     return {
         "sid": info.sid,
-        "user_id": info.user_id,
+        # Nobody has an empty id.
+        "user_id": info.user_id or None,
         **{name: at and at.isoformat() for name, at in times.items()},
         "user_agent": info.user_agent,
         "ip_address": info.ip_address,

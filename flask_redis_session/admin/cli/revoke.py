@@ -27,10 +27,13 @@ def _selecting(command: F) -> F:
     """Give a command the options that select the sessions it ends, and --dry-run and --yes."""
     options = (
         click.option(
-            "--before", metavar="TIME", callback=when, help="Only sessions last seen before."
+            "--before", metavar="TIME", callback=when, help="Only sessions last seen before TIME."
         ),
         click.option(
-            "--created-before", metavar="TIME", callback=when, help="Only sessions created before."
+            "--created-before",
+            metavar="TIME",
+            callback=when,
+            help="Only sessions created before TIME.",
         ),
         click.option(
             "--keep",
