@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from flask_redis_session.storage.record import Record, SessionInfo
+from flask_redis_session.storage.record import Record
 from flask_redis_session.storage.token import Token
+from flask_redis_session.storage.user_sessions import UserSessions
 
 from .user import UserKeys
 
@@ -24,6 +25,8 @@ class SessionBackend(Protocol):
 
     #: Seconds that no session outlives; ``None``: no limit.
     absolute: float | None
+    #: The sessions of users.
+    users: UserSessions
 
     @property
     def user_keys(self) -> UserKeys:
@@ -41,19 +44,8 @@ class SessionBackend(Protocol):
     def advise(self, session: Mapping[str, Any]) -> None:
         """Tell the application, once, if a session that is nobody's holds something."""
 
-    def sessions(self, user: str, current: str | None) -> list[SessionInfo]:
-        """Return a user's live sessions, the current one marked."""
-
-    def revoke(
-        self, user: str, *, before: When | None, keep: str | None, current: str | None
-    ) -> list[str]:
-        """End a user's sessions and return their sids."""
-
     def device(self, request: Request | None) -> tuple[str | None, str | None]:
         """Return the user agent and the address to keep of a sign-in."""
-
-    def end(self, user: str, sid: str) -> list[str]:
-        """End one of a user's sessions, and return its sid if it was alive."""
 
 
 #: A session hash or a part of it, and the fields that were asked for (``None``: all).
