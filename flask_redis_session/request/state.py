@@ -11,13 +11,13 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask_redis_session.errors import StoreUnavailable, UnstorableValue
-from flask_redis_session.storage.record import TOMBSTONE, Binding, Changes, Record
+from flask_redis_session.errors import StoreUnavailable
+from flask_redis_session.storage.record import TOMBSTONE, Binding, Record
 from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend, Usage
 from .draft import Draft, Phase, Terms
-from .mapping import TrackedMapping
+from .owner import OwnedMapping
 from .save import Outcome, Reply, Step, save
 from .user import UserKey
 
@@ -31,7 +31,7 @@ R = TypeVar("R")
 _TORN = "The session ended or changed its cookie while it was read. Please try again."
 
 
-class SessionState(TrackedMapping):
+class SessionState(OwnedMapping):
     """A mapping that loads itself when it is first used, and knows how it is to be saved.
 
     :param backend: where it comes from.
@@ -48,8 +48,7 @@ class SessionState(TrackedMapping):
         permanent: bool = False,
         request: Request | None = None,
     ) -> None:
-        super().__init__()
-        self._backend = backend
+        super().__init__(backend)
         self._request = request
         self._opened = monotonic()
         #: What is known of the session; see ``draft.py``.
@@ -167,29 +166,6 @@ class SessionState(TrackedMapping):
     def _stored_record(self) -> Record | None:
         return self._record if self._is_stored() else None
 
-    def _user(self) -> str | None:
-        """Return whose session it is in this request."""
-        users = map(self._user_under, self._backend.user_keys)
-        return next((user for user in users if user is not None), None)
-
-    def _user_under(self, key: UserKey) -> str | None:
-        try:
-            return key.user(self.get(key.key))
-        except UnstorableValue as error:
-            if key.key in self._assigned or self._encoded([key.key]):
-                raise
-            # This request did not put it there: another program has written it.
-            self._note_damage(key.key, error)
-            return None
-
-    def _changed_keys(self, changes: Changes) -> list[UserKey]:
-        """Return the user's keys that this request assigned or removed, or changed inside."""
-        return [
-            key
-            for key in self._backend.user_keys
-            if key.key in self._assigned or key.key in self._deleted or key.field in changes.sets
-        ]
-
     def _binding(self, changed: Collection[UserKey]) -> Binding | None:
         """Return whose the session becomes, or ``None`` if it stays whose it is.
 
@@ -205,16 +181,6 @@ class SessionState(TrackedMapping):
         if user is None:
             return Binding(None)
         return Binding(user, *self._backend.device(self._request))
-
-    def _turns_user(self, changed: Collection[UserKey]) -> bool:
-        """Tell whether one of several user's keys says another user than it did.
-
-        That key need not be the one that counts. But of two requests that change different ones
-        only one may save: together they could leave a user that neither of them knew of.
-        """
-        return len(self._backend.user_keys) > 1 and any(
-            key.stored_user(self._fields) != self._user_under(key) for key in changed
-        )
 
     def _is_untouched(self) -> bool:
         """Tell whether the end of the request has nothing to do for the session."""

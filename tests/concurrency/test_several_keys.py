@@ -10,7 +10,7 @@ from itertools import combinations_with_replacement
 import pytest
 
 from flask_redis_session import RedisSession
-from flask_redis_session.request.state import SessionState
+from flask_redis_session.request.owner import OwnedMapping
 from tests.concurrency import operations as o
 from tests.concurrency.interleaving import Options, Violation
 from tests.concurrency.operations import ANONYMOUS, SIGNED_IN, Operation, Stage, World
@@ -97,7 +97,7 @@ def test_two_requests(stage: Stage, situation: o.Situation) -> None:
 
 def test_noticed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """If only the key that counts rotated, some order would leave such a session."""
-    monkeypatch.setattr(SessionState, "_turns_user", lambda *_: False)
+    monkeypatch.setattr(OwnedMapping, "_turns_user", lambda *_: False)
 
     with pytest.raises(Violation, match="says 42, is None's"):
         stage.explore(SIGNED_IN, SECOND, DROP_FIRST, options=REDUCED, check=check_owner)
