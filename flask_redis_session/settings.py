@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "SESSION_REDIS_URL": None,
     "SESSION_KEY_PREFIX": DEFAULT_PREFIX,
     "SESSION_USER_KEY": None,
+    "SESSION_USER_LOOKUP": None,
     "SESSION_PERMANENT": False,
     "SESSION_LIFETIME": timedelta(days=1),
     "SESSION_ABSOLUTE_LIFETIME": None,
@@ -68,6 +69,7 @@ class Settings:
     :param url: the server, or ``None`` where ``redis`` is the client.
     :param prefix: ``SESSION_KEY_PREFIX``.
     :param user_keys: ``SESSION_USER_KEY``, as a tuple; ``None``: Flask-Login's, or ``user_id``.
+    :param user_lookup: ``SESSION_USER_LOOKUP``.
     :param permanent: ``SESSION_PERMANENT``.
     :param lifetime: ``SESSION_LIFETIME`` in seconds.
     :param absolute: ``SESSION_ABSOLUTE_LIFETIME`` in seconds.
@@ -82,6 +84,7 @@ class Settings:
     url: str | None
     prefix: str
     user_keys: tuple[str, ...] | None
+    user_lookup: Callable[[str], object] | None
     permanent: bool
     lifetime: float
     absolute: float | None
@@ -107,6 +110,7 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
         url=url,
         prefix=_prefix(config, prefix),
         user_keys=_user_keys(_get(config, "SESSION_USER_KEY")),
+        user_lookup=_user_lookup(_get(config, "SESSION_USER_LOOKUP")),
         permanent=_flag(config, "SESSION_PERMANENT"),
         lifetime=_seconds(config, "SESSION_LIFETIME"),
         absolute=_optional_seconds(config, "SESSION_ABSOLUTE_LIFETIME"),
@@ -204,6 +208,13 @@ def _user_keys(value: Any) -> tuple[str, ...] | None:
             problem = f'a dot stands between the parts of a path, as in "user.sub"; not so {key!r}.'
             raise SettingError(name, problem)
     return tuple(keys)
+
+
+def _user_lookup(value: Any) -> Callable[[str], object] | None:
+    if value is None or callable(value):
+        return value  # type: ignore[no-any-return]
+    problem = f"expects a callable that takes what is typed and returns an id, not {value!r}."
+    raise SettingError("SESSION_USER_LOOKUP", problem)
 
 
 def _flag(config: Mapping[str, Any], name: str) -> bool:

@@ -109,6 +109,7 @@ def test_user_keys_may_be_a_list():
         *[("SESSION_USER_KEY", value) for value in ("", (), [], 5, b"id", ("a", 5), ("",))],
         *[("SESSION_USER_KEY", value) for value in ({"a"}, {"a": "b"}, ("a", None))],
         *[("SESSION_USER_KEY", value) for value in (".", ".sub", "user.", "user..sub", "\ud800")],
+        *[("SESSION_USER_LOOKUP", value) for value in ("find", 5, {"ann": 1})],
         *[("SESSION_PERMANENT", value) for value in (None, 0, 1, "no", "False")],
         *[
             (name, value)

@@ -27,6 +27,7 @@ from flask_redis_session.storage.user_sessions import MOST_SESSIONS
 
 from . import output
 from .group import Refused, json_option, sid_argument, user_argument, with_sessions
+from .users import looked_up
 
 #: Up to how many fields the names of all of them are asked for at once.
 MANY = 10_000
@@ -52,6 +53,7 @@ CHUNK = 500
 )
 @json_option
 @with_sessions
+@looked_up
 def list_(backend: ApplicationBackend, user: str, limit: int, offset: int, as_json: bool) -> None:
     """List the sessions of USER, last seen first.
 
