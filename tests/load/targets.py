@@ -34,6 +34,7 @@ from flask_redis_session.storage.record import (
     expiry,
     field_of,
     key_of,
+    mark,
     moment,
     number,
     standing_of,
@@ -43,6 +44,7 @@ from flask_redis_session.storage.token import digest, is_sid, parse_cookie
 from tests.load.structure import Structure, form
 
 SID = "A" * 22
+PROOF = "a" * 43
 SECRET = "b" * 43
 _TAGS = ("t", "s", "b", "i", "f", "n", "dt", "df", "d", "td", "u", "m", "", "v")
 
@@ -102,11 +104,11 @@ def record(data: bytes) -> None:
     parts = (data.split(b"\n") + [b""] * 6)[:6]
     born, seen, idle, user, secret, name = parts
     fields = {b"@born": born, b"@seen": seen, b"@idle": idle, b"@user": user}
-    judged = standing_of(born, secret, 1e9)
+    judged = standing_of(born, secret, PROOF, 1e9)
     held = Record(judged, fields)
 
     assert judged in ("live", "gone", "rotated", "unknown")
-    assert (judged == "live") == (number(born) is not None and secret == b"0")
+    assert (judged == "live") == (number(born) is not None and secret == mark(PROOF))
     for part in parts:
         found = number(part)
         assert found is None or 0 <= found < 1e33
@@ -220,7 +222,7 @@ def fields(data: bytes) -> None:
         b"@seen": now.encode(),
         b"@idle": b"3600",
         b"@user": b"23",
-        f"@secret:{digest(SECRET)}".encode(): b"0",
+        f"@secret:{digest(SECRET)}".encode(): mark(digest(SECRET)),
         b"user_id": b"23",
     }
     names = [*held, b"a", b"@agent", b"@ip"]
