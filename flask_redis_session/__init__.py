@@ -10,6 +10,7 @@ from .errors import UnstorableValue as UnstorableValue
 from .errors import WrongType as WrongType
 from .interface import RedisSessionInterface as RedisSessionInterface
 from .record import SessionInfo as SessionInfo
+from .registration import register_type as register_type
 from .session import RedisSession as RedisSession
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "UnreadableValue",
     "UnstorableValue",
     "WrongType",
+    "register_type",
 ]
