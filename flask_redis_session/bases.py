@@ -110,7 +110,13 @@ def _opened(value: Any) -> Any:
     except Exception as error:
         problem = f"is of type {kind.__qualname__} and raises {type(error).__name__}"
         raise Refused(f"{problem} when it is read") from error
-    raise Refused(f"is of type {kind.__qualname__}: {_advice(kind)}")
+    raise Refused(f"is of type {_name(kind)}: {_advice(kind)}")
+
+
+def _name(kind: type) -> str:
+    # There is a numpy.bool.
+    alike = kind.__name__ in {base.__name__ for base in KEPT}
+    return f"{kind.__module__}.{kind.__qualname__}" if alike else kind.__qualname__
 
 
 def _advice(kind: type) -> str:

@@ -43,18 +43,26 @@ def encode(key: str, value: object) -> bytes:
     :param value: the value; it is not changed.
     :raises UnstorableValue: if it, or something inside it, has no form in Redis.
     """
-    text = _as_json(value)
-    if text is not None:
-        return text
+    kind = type(value)
+    if kind in JSON:
+        try:
+            text = orjson.dumps(value, None, _PASS_THROUGH)
+        except TypeError:
+            pass  # what follows either has a form for the cause, or says where it is
+        else:
+            if _is_plain(kind, value, text):
+                return text
     try:
         try:
-            return _as_tags(value)
+            tree = tagged(value, MAX_DEPTH)
         except Unlike:
-            value = based(value, MAX_DEPTH)
-            return _as_json(value) or _as_tags(value)
+            return encode(key, based(value, MAX_DEPTH))
     except Refused as refused:
-        # The cause is an error of the application's own method, if there was one.
+        # If a method of the application failed, the cause is its error.
         raise UnstorableValue(key, refused.problem()) from refused.__cause__
+    if kind in JSON_BRANCHES and not is_tag(tree):
+        tree = {" v": tree}
+    return orjson.dumps(tree)
 
 
 def decode(text: bytes) -> Any:
@@ -80,26 +88,6 @@ def decode(text: bytes) -> Any:
         # The messages of some of them repeat the text.
         problem = "an unknown or malformed tag"
     raise UnreadableValue(problem)
-
-
-def _as_json(value: object) -> bytes | None:
-    """Write a value as plain JSON, if what is read back is the value with its types."""
-    kind = type(value)
-    if kind not in JSON:
-        return None
-    try:
-        text = orjson.dumps(value, None, _PASS_THROUGH)
-    except TypeError:
-        # The cause is found again on the way to the tags.
-        return None
-    return text if _is_plain(kind, value, text) else None
-
-
-def _as_tags(value: object) -> bytes:
-    tree = tagged(value, MAX_DEPTH)
-    if type(tree) in JSON_BRANCHES and not is_tag(tree):
-        tree = {" v": tree}
-    return orjson.dumps(tree)
 
 
 def _is_plain(kind: type, value: Any, text: bytes) -> bool:

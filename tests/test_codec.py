@@ -204,6 +204,7 @@ REFUSED = [
     (object(), "is of type object: convert it to one of"),
     (frozenset({1}), "is of type frozenset"),
     (bytearray(b"a"), "is of type bytearray"),
+    (type("bool", (), {"__module__": "numpy"})(), "is of type numpy.bool: convert it to one of"),
     (memoryview(b"a"), "is of type memoryview"),
     (range(3), "is of type range"),
     (object, "is of type type"),
