@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
 from markupsafe import Markup
+
+
+@dataclass
+class Pair:
+    """A type that an application registers."""
+
+    left: Any
+    right: Any
 
 
 class Structure:
@@ -85,7 +94,11 @@ _BRANCHES: list[Callable[[Structure, int], Any]] = [
     lambda source, depth: {source.text(): source.value(depth) for _ in range(source.number(1) % 4)},
     lambda source, depth: {" " + source.text()[:2]: source.value(depth)},
     lambda source, depth: [source.value(depth)] * 2,
-    lambda source, _: [frozenset(), 1j, object(), bytearray(), {1: 2}][source.number(1) % 5],
+    lambda source, depth: {
+        source.hashable(): source.value(depth) for _ in range(source.number(1) % 4)
+    },
+    lambda source, depth: Pair(source.value(depth), source.value(depth)),
+    lambda source, _: [frozenset(), 1j, object(), bytearray(), {1j: 2}][source.number(1) % 5],
 ]
 
 
@@ -98,5 +111,7 @@ def form(value: Any) -> Any:
         return kind, [form(item) for item in value]
     if kind is set:
         return kind, sorted(repr(form(item)) for item in value)
+    if kind is Pair:
+        return kind, form(value.left), form(value.right)
     # An int may have more digits than Python writes.
     return kind, hex(value) if kind is int else repr(value)

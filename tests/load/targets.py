@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import redis
 from flask import Flask, Request, Response, session
 
-from flask_redis_session import RedisSessionInterface
+from flask_redis_session import RedisSessionInterface, register_type
 from flask_redis_session.admin.cli.output import plain
 from flask_redis_session.admin.cli.times import parse_when
 from flask_redis_session.application import ApplicationBackend
@@ -41,12 +41,15 @@ from flask_redis_session.storage.record import (
     text,
 )
 from flask_redis_session.storage.token import digest, is_sid, parse_cookie
-from tests.load.structure import Structure, form
+from tests.load.structure import Pair, Structure, form
 
 SID = "A" * 22
 PROOF = "a" * 43
 SECRET = "b" * 43
-_TAGS = ("t", "s", "b", "i", "f", "n", "dt", "df", "d", "td", "u", "m", "", "v")
+_TAGS = (
+    *("t", "s", "k", "b", "e", "i", "f", "n", "dt", "df", "d", "td", "u", "m", "me", "x", "", "v"),
+)
+register_type(Pair, "pair", lambda pair: (pair.left, pair.right), lambda made: Pair(*made))
 
 
 class Target(NamedTuple):
@@ -331,10 +334,14 @@ TARGETS: Mapping[str, Target] = {
             b'{" td":[-1,2,3]}',
             b'{" b":"AP8="}',
             b'{" u":"00000000-0000-0000-0000-000000000001"}',
+            b'{" k":[1,"a",{" t":[null]},{" k":[{" e":"\\\\ud800"},2]}]}',
+            b'{" x":["pair",{" t":[1,{" x":["pair",[2,3]]}]}]}',
+            b'{" s":[{" x":["pair",[1,2]]}]}',
+            b'{" me":"\\\\ud83d\\\\ude00\\\\\\\\"}',
             *(f'{{" v":[{{" {tag}":["1"]}},{{" {tag}":"1"}}]}}'.encode() for tag in _TAGS),
         ),
     ),
-    "writing": Target(writing, tuple(bytes([kind, *range(40)]) for kind in range(16))),
+    "writing": Target(writing, tuple(bytes([kind, *range(40)]) for kind in range(18))),
     "record": Target(
         record, (b"1764000000.123\n1764000000\n86400\n23\n0\n@@a", b"\xff\n1e9\n\n\n\n")
     ),

@@ -53,7 +53,7 @@ containers = (
 values = nested(5) | containers | st.tuples(containers, containers)
 changeable = containers
 items = st.dictionaries(new, values, max_size=3)
-bad = st.sampled_from([object(), 1j, frozenset(), {1: 2}, "\ud800", bytearray(), range(2)])
+bad = st.sampled_from([object(), 1j, frozenset(), {1j: 2}, bytearray(), range(2)])
 
 
 # --------------------------------------------------------------------------- what names its keys
