@@ -14,7 +14,8 @@ from flask_redis_session.signals import session_ended
 from tests.client.test_clients import everything
 from tests.client.test_tls_acl import administer, rules
 from tests.support.commandline import make, run
-from tests.support.faults import AnyBrowser, Load, figure
+from tests.support.figures import figure
+from tests.support.load import AnyBrowser, Load
 from tests.support.servers import HOST, Cluster, wait_until
 from tests.support.webapp import Browser, Site, load_scripts, session
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.load.journal import UNTOUCHED, Journal
-from tests.support.line import Cut, Got, Line
+from tests.load.line import Cut, Got, Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
