@@ -13,9 +13,7 @@ FUZZ_SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
-CHECKED := flask_redis_session tests/support/servers.py tests/support/reaper.py tests/conftest.py \
-	tests/tooling/flask_suite.py tests/support/clients.py tests/tooling/environment.py \
-	tests/tooling/matrix.py tests/tooling/pairs.py
+CHECKED := flask_redis_session tests
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-cluster soak fuzz matrix check format bench flask-suite coverage clean
