@@ -7,6 +7,7 @@ import socket
 import threading
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import redis
@@ -89,7 +90,7 @@ class TestRevocation:
             site = Site(server, SESSION_REDIS_URL=server.url)
             names = [f"{at:022}" for at in range(10_000)]
             store(server, names)
-            pages = []
+            pages: list[Any] = []
 
             def restart(_, sid, **__):
                 if not pages:
@@ -356,7 +357,7 @@ class TestWaits:
     def deaf(self):
         """A site on a server that never answers, and the connections that it has met."""
         with deaf() as (port, met):
-            options = {"socket_timeout": 0.05, "retry": Retry(NoBackoff(), 0)}
+            options: dict[str, Any] = {"socket_timeout": 0.05, "retry": Retry(NoBackoff(), 0)}
             with redis.Redis(HOST, port, **options) as client:
                 yield Site(None, redis=client), met
 

@@ -4,7 +4,7 @@ import pytest
 from flask.sessions import SessionMixin
 
 from flask_redis_session import RedisSession
-from tests.support.webapp import Site, each, session
+from tests.support.webapp import Site, each, real_session, session
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def site(valkey):
 class TestAttributes:
     def test_type(self, site):
         """flask.session is a RedisSession, which is a session in Flask's sense."""
-        view = lambda: session._get_current_object()  # noqa: E731
+        view = real_session
 
         assert isinstance(site.browser().visit(view).value, RedisSession)
         assert issubclass(RedisSession, SessionMixin)
@@ -69,7 +69,7 @@ class TestAttributes:
         """A session is accessed once flask.session is used."""
 
         def view():
-            real = session._get_current_object()
+            real = real_session()
             return real.accessed
 
         assert site.browser().visit(view).value

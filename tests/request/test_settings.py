@@ -106,7 +106,10 @@ def test_user_keys_may_be_a_list():
         ("SESSION_REDIS_URL", "localhost:6379"),
         ("SESSION_REDIS_URL", "http://localhost"),
         *[("SESSION_KEY_PREFIX", value) for value in ("", None, b"session:", 5, "\ud800")],
-        *[("SESSION_USER_KEY", value) for value in ("", None, (), [], 5, b"id", ("a", 5), ("",))],
+        *[
+            ("SESSION_USER_KEY", value)
+            for value in ("", None, (), list[str](), 5, b"id", ("a", 5), ("",))
+        ],
         *[("SESSION_USER_KEY", value) for value in ({"a"}, {"a": "b"})],
         *[("SESSION_PERMANENT", value) for value in (None, 0, 1, "no", "False")],
         *[

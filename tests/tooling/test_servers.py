@@ -92,6 +92,7 @@ sys.stdin.read()
             stdout=subprocess.PIPE,
             text=True,
         ) as run:
+            assert run.stdout is not None
             pid, folder = run.stdout.readline().split()
             time.sleep(0.5)
             assert exists(int(pid))
@@ -117,6 +118,7 @@ sys.stdin.read()
         with subprocess.Popen(
             [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as run:
+            assert run.stdout is not None
             pid, child = map(int, run.stdout.readline().split())
             run.kill()
             try:
