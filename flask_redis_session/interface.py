@@ -7,11 +7,11 @@ import threading
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from flask import current_app, has_app_context, has_request_context, request
+from flask import after_this_request, current_app, has_app_context, has_request_context, request
 from flask import session as current_session
 from flask.sessions import SessionInterface, SessionMixin
 
-from .application import ApplicationBackend, sids_of
+from .application import ApplicationBackend
 from .cookie import read_cookie
 from .errors import StoreUnavailable
 from .refusal import refuse, vary
@@ -22,6 +22,8 @@ from .request.user import user_text
 from .settings import read_settings
 from .signals import send_events
 from .storage.record import SessionInfo
+from .storage.revocation import Selection
+from .storage.user_sessions import sids_of
 
 if TYPE_CHECKING:
     from flask import Flask, Request, Response
@@ -91,9 +93,12 @@ class RedisSessionInterface(SessionInterface):
         """Return the session of a request; nothing is asked of Redis until it is used."""
         backend = self._backend_of(app)
         token = read_cookie(request, self.get_cookie_name(app))
-        return self.session_class(
+        session = self.session_class(
             backend, token, permanent=backend.settings.permanent, request=request
         )
+        if token is not None and has_request_context():
+            after_this_request(session._finish)  # noqa: SLF001
+        return session
 
     def save_session(self, app: Flask, session: SessionMixin | None, response: Response) -> None:
         """Write what the request changed in its session, and set the cookie where it changed.
@@ -116,7 +121,7 @@ class RedisSessionInterface(SessionInterface):
             return
         send_events(app, session, outcome.events)
         if outcome.signed_in is not None and outcome.token is not None:
-            backend.end_surplus(outcome.signed_in, keep=outcome.token.sid)
+            backend.users.revoke_surplus(outcome.signed_in, keep=outcome.token.sid)
         if outcome.cookie != "leave":
             self._send_cookie(app, session, response, outcome)
 
@@ -165,7 +170,8 @@ class RedisSessionInterface(SessionInterface):
         :raises TypeError: where one of them is no number, or ``user_id`` no user's id.
         :raises StoreUnavailable: where Redis fails.
         """
-        return self._any_backend().page(user_text("user_id", user_id), limit, offset)
+        user = user_text("user_id", user_id)
+        return self._any_backend().users.list_sessions(user, limit=limit, offset=offset)
 
     def revoke_sessions(
         self,
@@ -192,16 +198,16 @@ class RedisSessionInterface(SessionInterface):
         :raises RevocationUnconfirmed: where fewer replicas have it than ``SESSION_REVOKE_WAIT``.
         """
         backend = self._any_backend()
-        pages = backend.revoked(
-            user_text("user_id", user_id),
-            before=backend.epoch("before", before),
-            created_before=backend.epoch("created_before", created_before),
+        user = user_text("user_id", user_id)
+        selection = Selection(
+            before=backend.users.epoch("before", before),
+            created_before=backend.users.epoch("created_before", created_before),
             only=None if only is None else sids_of("only", only),
             keep=sids_of("keep", keep),
         )
         current = _session_of_request()
         ended = 0
-        for page in pages:
+        for page in backend.users.revoke(user, selection):
             ended += len(page)
             if current is not None:
                 current._ended_outside(backend, page)  # noqa: SLF001

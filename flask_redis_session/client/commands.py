@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -14,6 +13,9 @@ from typing import Any
 
 from flask_redis_session.errors import StoreUnavailable, WrongType
 
+from .library import exceptions_of, failures_of, library_of
+from .outage import Outage
+
 log = logging.getLogger("flask_redis_session")
 
 # In small letters, by which redis-py knows them neither for its client-side cache nor for reads
@@ -23,14 +25,10 @@ HMGET = "hmget"
 ZREVRANGE = "zrevrange"
 
 _SCRIPTED = {"EVAL", "EVALSHA"}
-_READS = {HGETALL, HMGET, ZREVRANGE, "ZSCAN", "ZSCORE"}
 
-#: What a cluster's client also raises where a node fails or slots move: before 7, redis-py closes
+#: What a cluster's client also raises when a node fails or slots move: before 7, redis-py closes
 #: connections and renews its tables while other threads use them.
 _RACES = (AttributeError, RuntimeError, ValueError)
-
-#: For how long nothing may have failed, in seconds, before a partial outage is over.
-SETTLED = 1.0
 
 #: One command as it goes over the wire. A script is one whose name is ``EVALSHA``.
 Command = tuple[Any, ...]
@@ -56,66 +54,8 @@ class Script:
 _SCRIPTS: dict[str, Script] = {}
 
 
-class _Outage:
-    """What the log tells of failures: once that they begin, once that they are over.
-
-    Redis may serve one kind of command and refuse another, as a replica or a server without
-    memory does, or fail on one node of a cluster only. What succeeds between such failures ends
-    nothing: it takes a success of that kind, and no failure within the last :data:`SETTLED`.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        # What fails: "answers" of any kind, or else "reads" or "writes"; and since when it did.
-        self._failed_at: dict[str, float] = {}
-        #: How many outages began and ended, together: odd while something fails. A command is
-        #: known by the turn in which it was sent, because threads may tell of it late: a failure
-        #: from before an end is part of what ended then, and a success from before a beginning
-        #: ends nothing.
-        self.turn = 0
-
-    def failed(self, error: Exception, command: Command, *, refused: bool, turn: int) -> None:
-        """Note that a command failed.
-
-        :param error: the client's.
-        :param command: what was sent.
-        :param refused: whether Redis answered, and refused.
-        :param turn: when it was sent.
-        """
-        with self._lock:
-            begins = self.turn % 2 == 0
-            if turn < (self.turn if begins else self.turn - 1):
-                return
-            self._failed_at[_kind(command) if refused else "answers"] = monotonic()
-            if begins:
-                self.turn += 1
-        if begins:
-            log.error("Redis fails; requests that need a session get 503: %r", error)
-
-    def answered(self, command: Command, *, turn: int, whole: bool) -> None:
-        """Note that a command succeeded while something failed.
-
-        :param command: what was sent.
-        :param turn: when it was sent.
-        :param whole: whether all commands go to one server.
-        """
-        with self._lock:
-            if turn != self.turn:
-                return
-            settled = monotonic() - SETTLED
-            for kind, at in [*self._failed_at.items()]:
-                if at <= settled and kind in ("answers", _kind(command)):
-                    del self._failed_at[kind]
-            if whole:
-                self._failed_at.pop("answers", None)
-            if self._failed_at:
-                return
-            self.turn += 1
-        log.warning("Redis answers again.")
-
-
 class Commands:
-    """A Redis server, a Sentinel's primary or a cluster, behind a client of the user's or ours.
+    """A Redis server, a Sentinel's primary or a cluster, behind the application's client or ours.
 
     :param connect: makes the client when the first command is due, and again after it failed to.
     :param retry_after: seconds for the ``Retry-After`` of a refused request.
@@ -130,25 +70,25 @@ class Commands:
         self._refused_at = 0.0
         self._failures: tuple[type[Exception], ...] = ()
         self._lost_script: type[Exception] = Exception
-        self._outage = _Outage()
+        self._outage = Outage()
         #: Whether keys lie on several nodes, so that a pipeline keeps no order between them.
         self.is_cluster = False
 
     def call(self, command: Command) -> Any:
         """Send one command and return its reply; texts in it are bytes.
 
-        :raises WrongType: where the key holds another type than the command works on.
-        :raises StoreUnavailable: where Redis fails or refuses.
+        :raises WrongType: if the key holds another type than the command works on.
+        :raises StoreUnavailable: if Redis fails or refuses.
         """
-        client, turn = self._client or self._open(), self._outage.turn
+        client = self._client or self._open()
         try:
             # Whatever a client's decode_responses says, a damaged text must reach us as bytes.
             reply = client.execute_command(*command, NEVER_DECODE=True)
         except self._lost_script:
             return self.call(_in_full(command))
         except self._failures as error:
-            raise self._judged(error, command, turn) from error
-        self._answered(command, turn)
+            raise self._judged(error, command) from error
+        self._answered()
         return reply
 
     def in_order(self, commands: Sequence[Command]) -> list[Any]:
@@ -160,26 +100,24 @@ class Commands:
         client = self._client or self._open()
         if self.is_cluster or len(commands) == 1:
             return [self.call(command) for command in commands]
-        turn = self._outage.turn
         replies = self._pipelined(client, commands)
         # What was carried out is not sent again: a save that ended its session would find it gone.
         replies = [
             self.call(command) if isinstance(reply, self._lost_script) else reply
             for reply, command in zip(replies, commands, strict=True)
         ]
-        return self._checked(replies, commands, turn)
+        return self._checked(replies, commands)
 
     def outcomes(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands in order, as :meth:`in_order`; what is refused stands among the replies.
+        """Send commands in order, as :meth:`in_order`; a refusal stands among the replies.
 
-        In a cluster the first that is refused is the last that is sent.
+        In a cluster nothing is sent after a command that was refused.
 
-        :raises StoreUnavailable: where no reply came.
+        :raises StoreUnavailable: if no reply came.
         """
         client = self._client or self._open()
         if self.is_cluster:
             return self._up_to_refusal(commands)
-        turn = self._outage.turn
         outcomes: list[Any] = []
         for reply, command in zip(self._pipelined(client, commands), commands, strict=True):
             is_lost = isinstance(reply, self._lost_script)
@@ -187,16 +125,16 @@ class Commands:
                 # It was not carried out, and after a refusal it need not be.
                 outcomes.append(reply)
             else:
-                outcomes.append(self._outcome(reply, command, turn))
+                outcomes.append(self._outcome(reply, command))
         return outcomes
 
-    def _outcome(self, reply: Any, command: Command, turn: int) -> Any:
-        """Return what a command came to in the end, be it a refusal."""
+    def _outcome(self, reply: Any, command: Command) -> Any:
+        """Return what became of a command in the end: a reply or a refusal."""
         if isinstance(reply, self._lost_script):
             return self._attempted(command)
         if isinstance(reply, Exception):
-            return self._judged(reply, command, turn)
-        self._answered(command, turn)
+            return self._judged(reply, command)
+        self._answered()
         return reply
 
     def _up_to_refusal(self, commands: Sequence[Command]) -> list[Any]:
@@ -221,7 +159,7 @@ class Commands:
         """
         if not commands:
             return []
-        client, turn = self._client or self._open(), self._outage.turn
+        client = self._client or self._open()
         replies = self._pipelined(client, commands)
         lost = [i for i, reply in enumerate(replies) if isinstance(reply, self._lost_script)]
         if lost:
@@ -230,23 +168,22 @@ class Commands:
             again = self.together([commands[i] for i in lost[1:]])
             for i, reply in zip(lost[1:], again, strict=True):
                 replies[i] = reply
-        return self._checked(replies, commands, turn)
+        return self._checked(replies, commands)
 
     def nodes(self) -> list[Commands]:
         """Return the way to each server that holds keys: each primary of a cluster, or this one.
 
         It is for what has no key, such as SCAN: nothing sent there follows a key that moves.
 
-        :raises StoreUnavailable: where Redis fails.
+        :raises StoreUnavailable: if Redis fails.
         """
         client = self._client or self._open()
         if not self.is_cluster:
             return [self]
-        connection = getattr(client, f"get_{_library_of(client)}_connection")
+        connection = getattr(client, f"get_{library_of(client)}_connection")
         return [Commands(partial(connection, node)) for node in client.get_primaries()]
 
     def _pipelined(self, client: Any, commands: Sequence[Command]) -> list[Any]:
-        turn = self._outage.turn
         pipeline = client.pipeline(transaction=False)
         try:
             for command in commands:
@@ -258,25 +195,23 @@ class Commands:
                 pipeline.execute_command(*command, **options)
             replies: list[Any] = pipeline.execute(raise_on_error=False)
         except self._failures as error:
-            raise self._judged(error, commands[0], turn) from error
+            raise self._judged(error, commands[0]) from error
         for reply in replies:
             if isinstance(reply, Exception):
                 # It would keep the request alive, by way of the frames that it went through.
                 reply.__traceback__ = None
         return replies
 
-    def _checked(self, replies: list[Any], commands: Sequence[Command], turn: int) -> list[Any]:
+    def _checked(self, replies: list[Any], commands: Sequence[Command]) -> list[Any]:
         for reply, command in zip(replies, commands, strict=True):
             if isinstance(reply, Exception):
-                raise self._judged(reply, command, turn) from reply
-        for command in commands:
-            self._answered(command, turn)
+                raise self._judged(reply, command) from reply
+        self._answered()
         return replies
 
-    def _answered(self, command: Command, turn: int) -> None:
-        """Tell the outage, if there was one when a command was sent, that it succeeded."""
-        if turn % 2:
-            self._outage.answered(command, turn=turn, whole=not self.is_cluster)
+    def _answered(self) -> None:
+        if self._outage.lasts:
+            self._outage.answered()
 
     def _open(self) -> Any:
         asked = monotonic()
@@ -285,58 +220,31 @@ class Commands:
                 if asked < self._refused_at:
                     # Who waited while another thread tried in vain has waited long enough.
                     raise StoreUnavailable(retry_after=self._retry_after)
-                turn = self._outage.turn
                 try:
                     client = self._connect()
-                except _failures_of("redis") as error:
+                except failures_of("redis") as error:
                     self._refused_at = monotonic()
-                    raise self._judged(error, ("connect",), turn) from error
-                library = _library_of(client)
-                self._failures = _failures_of(library)
-                self._lost_script = _exceptions_of(library).NoScriptError
+                    raise self._judged(error, ("connect",)) from error
+                library = library_of(client)
+                self._failures = failures_of(library)
+                self._lost_script = exceptions_of(library).NoScriptError
                 self.is_cluster = hasattr(client, "get_node_from_key")
                 if self.is_cluster:
                     self._failures += _RACES
                 self._client = client
             return self._client
 
-    def _judged(self, error: Exception, command: Command, turn: int) -> Exception:
+    def _judged(self, error: Exception, command: Command) -> Exception:
         """Return the exception of ours that a failure of the client's comes to."""
         # Inside a script Redis says the word somewhere in the text, elsewhere it begins with it.
         if "WRONGTYPE" in str(error):
             key = command[3 if command[0] in _SCRIPTED else 1].decode()
             log.error("The key %r in Redis has another type; delete or rename it.", key)
             return WrongType(key)
-        refused = any(cls.__name__ == "ResponseError" for cls in type(error).__mro__)
-        self._outage.failed(error, command, refused=refused, turn=turn)
+        self._outage.failed(error)
         return StoreUnavailable(retry_after=self._retry_after)
-
-
-def _kind(command: Command) -> str:
-    return "reads" if command[0] in _READS else "writes"
 
 
 def _in_full(command: Command) -> Command:
     """Return a script's command with its text, for a server that has lost it."""
     return ("EVAL", _SCRIPTS[command[1]].text, *command[2:])
-
-
-def _library_of(client: object) -> str:
-    """Return which client library a client's class, or one that it extends, is from."""
-    for cls in type(client).__mro__:
-        library = cls.__module__.partition(".")[0]
-        if library in ("redis", "valkey"):
-            return library
-    return "redis"
-
-
-def _exceptions_of(library: str) -> Any:
-    return importlib.import_module(f"{library}.exceptions")
-
-
-def _failures_of(library: str) -> tuple[type[Exception], ...]:
-    """Return what a client raises when Redis fails; the libraries share no root for all of it."""
-    exceptions = _exceptions_of(library)
-    cluster = f"{library.capitalize()}ClusterException"
-    names = (f"{library.capitalize()}Error", cluster)
-    return (OSError, *(getattr(exceptions, name) for name in names if hasattr(exceptions, name)))

@@ -3,7 +3,7 @@
 redis-py's own spends about as long on its pool and its metrics as the kernel and Redis on the
 command. These classes only leave that out; connections, protocol, retries and errors are its own.
 Tools that trace ``redis.Redis.execute_command`` do not see this client's commands: give
-``SESSION_REDIS`` a client of your own where you want them traced.
+``SESSION_REDIS`` a client of your own if you want them traced.
 """
 
 from __future__ import annotations
@@ -11,17 +11,12 @@ from __future__ import annotations
 from collections import deque
 from time import monotonic
 from typing import Any
+from weakref import WeakSet
 
 import redis
 from redis.connection import ConnectionPool
 
 from .commands import HGETALL, HMGET
-
-_pack: Any
-try:
-    from hiredis import pack_command as _pack
-except ImportError:
-    _pack = None
 
 #: Commands of one word, whose replies need no more than to be read, in bytes.
 _PLAIN = {"EVALSHA", HGETALL, HMGET}
@@ -31,11 +26,13 @@ _PLAIN = {"EVALSHA", HGETALL, HMGET}
 FRESH = 1.0
 
 
-class LeanPool(ConnectionPool):
+class FastPool(ConnectionPool):
     """A pool that hands out the connection that was used last, without a lock.
 
     A new one connects with its first command, so that whatever interrupts that closes it. To
     redis-py every connection counts as in use, so that ``disconnect()`` closes all of them.
+
+    :param options: redis-py's. The class of its connections is a careful one.
     """
 
     def reset(self) -> None:
@@ -44,6 +41,8 @@ class LeanPool(ConnectionPool):
         # made before the fork must be out of their reach by then.
         self._idle: deque[Any] = deque()
         super().reset()
+        # One that an exception took from the pool, as a signal handler can raise, ends by itself.
+        self._in_use_connections: Any = WeakSet()
 
     def get_connection(self, *_: Any, **__: Any) -> Any:
         self._checkpid()
@@ -51,12 +50,14 @@ class LeanPool(ConnectionPool):
             connection, since = self._idle.pop()
         except IndexError:
             return self._made()
-        if monotonic() - since >= FRESH and _is_dirty(connection):
+        is_old = monotonic() - since >= FRESH
+        if connection.doubted() or (is_old and _is_dirty(connection)):
             connection.disconnect()
         return connection
 
     def _made(self) -> Any:
         with self._lock:
+            self._created_connections = len(self._in_use_connections)
             connection = self.make_connection()
             self._in_use_connections.add(connection)
         return connection
@@ -67,14 +68,32 @@ class LeanPool(ConnectionPool):
             return
         if _is_closed(connection):
             self._close_idle()
+        if connection.doubt == "server":
+            # The name of the server may lead to another one now.
+            self.disconnect(inuse_connections=False)
+        if connection.doubted():
+            connection.disconnect()
         if _is_to_reconnect(connection):
             connection.disconnect()
         self._idle.append((connection, monotonic()))
 
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close all connections, or let each of them be closed before its next use.
+
+        :param inuse_connections: whether those are closed at once that others use.
+        """
+        if inuse_connections:
+            super().disconnect()
+            return
+        with self._lock:
+            connections = [*self._in_use_connections]
+        for connection in connections:
+            connection.doubt = "reply"
+
     def _close_idle(self) -> None:
         """Close what is idle once a connection failed: what was cut off from one is from others.
 
-        Each would take a request until its timeout, where a firewall forgot them and tells nobody.
+        Each would take a request until its timeout if a firewall forgot them and tells nobody.
         """
         for _ in range(len(self._idle)):
             try:
@@ -105,7 +124,7 @@ def _is_dirty(connection: Any) -> bool:
 
 
 def _is_to_reconnect(connection: Any) -> bool:
-    # redis-py 7 and later ask a connection to, where a server announced that it will move.
+    # redis-py 7 and later ask a connection to, if a server announced that it will move.
     should = getattr(connection, "should_reconnect", None)
     return should is not None and bool(should())
 
@@ -117,7 +136,7 @@ def _dict_of(reply: Any) -> dict[bytes, bytes]:
     return dict(zip(words, words, strict=True))
 
 
-class LeanRedis(redis.Redis):
+class FastRedis(redis.Redis):
     """A client that sends a command without redis-py's metrics."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -131,8 +150,7 @@ class LeanRedis(redis.Redis):
             return parse(connection, name, **options)
 
         def exchange_plainly() -> Any:
-            packed = connection.pack_command(*args) if _pack is None else (_pack(args),)
-            connection.send_packed_command(packed)
+            connection.send_packed_command(connection.packer.pack_plainly(args))
             reply = connection.read_response(disable_decoding=True)
             return _dict_of(reply) if name == HGETALL else reply
 

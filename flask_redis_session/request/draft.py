@@ -46,6 +46,7 @@ class Draft:
     :param terms: what the settings say.
     :param phase: what is known of the session.
     :param token: the cookie; ``None`` if there is none, or if it opens nothing.
+    :param sent: the cookie as the browser has it.
     :param record: what was loaded; ``None`` unless the session is *live*.
     :param changes: what to write. It is empty if the application said ``modified = False``.
     :param binding: whose the session becomes; ``None`` if it stays whose it is.
@@ -55,14 +56,14 @@ class Draft:
     :param permanent_anew: the same, if the cookie turns out to open nothing.
     :param rotates: whether the application asked for a fresh secret.
     :param forced: whether to write even if nothing changed (``modified = True``).
-    :param clears: whether the request removed everything, so that a cookie without a session goes.
     :param is_late: whether the request ran for longer than a tombstone lives.
-    :param owes_cookie: whether a save of this request wrote a secret that no response has sent.
+    :param is_undeliverable: whether no browser gets what this response says of the cookie.
     """
 
     terms: Terms
     phase: Phase
     token: Token | None = None
+    sent: Token | None = None
     record: Record | None = None
     changes: Changes = field(default_factory=Changes)
     binding: Binding | None = None
@@ -72,14 +73,23 @@ class Draft:
     permanent_anew: bool = False
     rotates: bool = False
     forced: bool = False
-    clears: bool = False
     is_late: bool = False
-    owes_cookie: bool = False
+    is_undeliverable: bool = False
 
     @property
     def signs_in(self) -> bool:
         """Whether the session gets a user, be it the same one after ``clear()``."""
         return self.binding is not None and self.binding.user is not None
+
+    @property
+    def owes_cookie(self) -> bool:
+        """Whether an earlier save of this request wrote a secret that no response has sent."""
+        return self.token is not None and self.token is not self.sent
+
+    @property
+    def clears(self) -> bool:
+        """Whether the request ended the session that the browser's cookie opened."""
+        return self.phase == "new" and self.sent is not None
 
     @property
     def turns(self) -> bool:

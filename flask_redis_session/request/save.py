@@ -192,6 +192,9 @@ def _plan_new(draft: Draft) -> Step | Outcome:
     """A session that stays empty is never stored."""
     if not draft.changes.sets:
         return _unchanged(draft, "clear" if draft.clears else "leave")
+    if draft.phase == "gone" and draft.is_late and not draft.signs_in:
+        # A new cookie could replace one that the browser got after this request had begun.
+        return _refused(draft, "gone")
     return _create(draft, draft.changes.sets, draft.binding or _NOBODY)
 
 
@@ -212,7 +215,9 @@ def _plan_stored(draft: Draft, token: Token) -> Step | Outcome:
     return Touch(token, draft.record, _lifetime(draft.terms, draft.permanent))
 
 
-def _create(draft: Draft, content: Mapping[bytes, bytes], binding: Binding) -> Create:
+def _create(draft: Draft, content: Mapping[bytes, bytes], binding: Binding) -> Create | Outcome:
+    if draft.is_undeliverable:
+        return _refused(draft, "undeliverable")
     lifetime = _lifetime(draft.terms, draft.permanent, fixed=True)
     return Create(Changes({**content}), binding, draft.permanent, lifetime)
 
@@ -244,7 +249,7 @@ def _committed(draft: Draft, step: Commit, reply: Written) -> Outcome:
         cookie = "fresh"
     token = reply.token
     if token.permanent != draft.permanent:
-        token = token._replace(permanent=draft.permanent)
+        token = token.turned(permanent=draft.permanent)
     record = _record(reply.committed, user)
     signed_in = None if binding is None else user
     return Outcome(cookie, "live", token, record, step.changes, events, signed_in)
@@ -257,16 +262,21 @@ def _ended(reply: Written) -> Outcome:
 
 def _not_committed(draft: Draft, what: str) -> Step | Outcome:
     """Judge a cookie that turned out not to open the session."""
-    if draft.phase == "unproved" and what != "rotated" and not draft.is_late:
+    if draft.phase == "unproved" and what != "rotated":
         # Nothing was loaded: the cookie was never proved, and means nothing.
         anew = replace(draft, phase="gone", token=None, permanent=draft.permanent_anew)
         return _plan_new(anew)
     reason: Literal["gone", "rotated"] = "gone" if what == "gone" else "rotated"
-    if draft.binding is None or not draft.signs_in:
+    if draft.binding is None or not draft.signs_in or _was_theirs(draft, draft.binding):
         return _refused(draft, reason)
     # What an ended session held stays dead. A rotated one is alive and was ours to read.
     content = draft.changes.sets if reason == "gone" else _everything(draft)
     return _create(draft, content, draft.binding)
+
+
+def _was_theirs(draft: Draft, binding: Binding) -> bool:
+    """Tell whether the session was this user's when it was loaded: then nobody signed in."""
+    return draft.record is not None and draft.record.user == binding.user
 
 
 def _everything(draft: Draft) -> dict[bytes, bytes]:
@@ -279,13 +289,13 @@ def _everything(draft: Draft) -> dict[bytes, bytes]:
     return {**kept, **draft.changes.sets}
 
 
-def _refused(draft: Draft, reason: Literal["gone", "rotated"]) -> Outcome:
-    sid = draft.token.sid if draft.token is not None else None
+def _refused(draft: Draft, reason: Literal["gone", "rotated", "undeliverable"]) -> Outcome:
+    cookie = draft.token or draft.sent
+    sid = None if cookie is None else cookie.sid
     events = [Event("save_refused", {"sid": sid, "reason": reason})]
     if reason == "gone":
         events.append(Event("session_ended", {"sid": sid, "user_id": None, "reason": "gone"}))
-    outcome = _unchanged(draft, "clear" if reason == "gone" else "leave")
-    return replace(outcome, events=tuple(events))
+    return replace(_unchanged(draft, "leave"), events=tuple(events))
 
 
 def _unchanged(draft: Draft, cookie: Cookie) -> Outcome:

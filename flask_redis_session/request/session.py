@@ -8,6 +8,7 @@ from flask.sessions import SessionMixin
 
 from flask_redis_session.errors import RevocationIncomplete, StoreUnavailable
 from flask_redis_session.storage.record import SessionInfo, expiry, moment
+from flask_redis_session.storage.revocation import Selection
 
 from .backend import Usage, When
 from .state import SessionState
@@ -84,7 +85,7 @@ class RedisSession(SessionState, SessionMixin):
         :raises StoreUnavailable: where Redis fails.
         """
         user = self._user() if user_id is None else user_text("user_id", user_id)
-        return [] if user is None else self._backend.sessions(user, self.sid)
+        return [] if user is None else self._backend.users.list_sessions(user, current=self.sid)
 
     def clear_user_sessions(
         self, user_id: object = None, *, before: When | None = None, keep_current: bool = False
@@ -107,8 +108,9 @@ class RedisSession(SessionState, SessionMixin):
         if user is None:
             return 0
         current = self.sid
-        keep = current if keep_current else None
-        ended = self._backend.revoke(user, before=before, keep=keep, current=current)
+        keep = frozenset([current] if keep_current and current is not None else [])
+        selection = Selection(before=self._backend.users.epoch("before", before), keep=keep)
+        ended = self._backend.users.revoke_from(user, selection, current)
         if current in ended:
             self._end()
         elif user == mine and before is None and not keep_current:
@@ -122,7 +124,7 @@ class RedisSession(SessionState, SessionMixin):
         """
         found: list[str] = []
         if current is not None and self._record is not None and self._record.user == user:
-            found = self._backend.end(user, current)
+            found = self._backend.users.revoke_one(user, current)
             try:
                 is_there = not found and self._is_there()
             except StoreUnavailable as failure:

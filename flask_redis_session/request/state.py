@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask_redis_session.errors import StoreUnavailable, UnstorableValue
 from flask_redis_session.storage.record import TOMBSTONE, Binding, Record
@@ -22,6 +23,10 @@ from .user import user_text
 
 if TYPE_CHECKING:
     from flask import Request
+
+log = logging.getLogger("flask_redis_session")
+
+R = TypeVar("R")
 
 _TORN = "The session ended or changed its cookie while it was read. Please try again."
 
@@ -64,6 +69,8 @@ class SessionState(TrackedMapping):
         self._rotates = False
         self._usage: Usage | None = None
         self._failure: StoreUnavailable | None = None
+        # Whether the response is being finished, and whether what it read was empty by a failure.
+        self._is_finishing = self._lacks = False
 
     @property
     def permanent(self) -> bool:
@@ -104,21 +111,32 @@ class SessionState(TrackedMapping):
             self._load(key)
 
     def _load(self, key: str | None) -> None:
-        if self._failure is not None:
-            # One wait for a dead server is enough for one request.
-            raise self._failure
         if self._token is None:
             self._complete = True
             return
+        try:
+            self._ask(self._token, key)
+        except StoreUnavailable as failure:
+            if not self._is_finishing:
+                self._failure = failure
+                raise
+            if not self._complete:
+                log.warning(
+                    "A session cannot be loaded for a finished response: it reads as empty."
+                )
+            self._lacks = self._failure is None
+            self._failure, self._complete = failure, True
+
+    def _ask(self, token: Token, key: str | None) -> None:
+        """Ask Redis for what is stored under a key, or under every key."""
+        if self._failure is not None:
+            # One wait for a dead server is enough for one request.
+            raise self._failure
         if self._usage is None:
             # The endpoint is known by now: Flask opens the session before it routes.
             endpoint = self._request.endpoint if self._request is not None else None
             self._usage = Usage(endpoint, self._used)
-        try:
-            record, asked = self._backend.load(self._token, key, self._usage)
-        except StoreUnavailable as failure:
-            self._failure = failure
-            raise
+        record, asked = self._backend.load(token, key, self._usage)
         self._usage.fetches += 1
         if record.standing != "live":
             asked = None
@@ -128,8 +146,7 @@ class SessionState(TrackedMapping):
             self._prove(record)
         elif record.standing != "live":
             # Some keys were already read; fail rather than report the rest as missing.
-            self._failure = StoreUnavailable(_TORN)
-            raise self._failure
+            raise StoreUnavailable(_TORN)
         self._loaded(record.fields, asked)
 
     def _prove(self, record: Record) -> None:
@@ -189,8 +206,16 @@ class SessionState(TrackedMapping):
         )
 
     def _has_failed_harmlessly(self) -> bool:
-        """Tell whether Redis failed, and nothing of this request's is lost by that."""
-        return self._failure is not None and not self._modified
+        """Tell whether Redis failed, the view was told, and nothing of this request's is lost."""
+        return self._failure is not None and not self._modified and not self._lacks
+
+    def _finish(self, response: R) -> R:
+        """Note that the response is being finished: an exception could only spoil it.
+
+        :param response: the response, which is returned as it is.
+        """
+        self._is_finishing = True
+        return response
 
     def _draft(self, terms: Terms) -> Draft:
         """Return what this request wants of its session.
@@ -208,12 +233,12 @@ class SessionState(TrackedMapping):
             terms,
             self._phase,
             self._token,
+            self._sent,
             self._record,
             permanent=self.permanent,
             permanent_anew=self._starts_permanent if self._permanent is None else self._permanent,
-            clears=self._wiped,
             is_late=monotonic() - self._opened > TOMBSTONE,
-            owes_cookie=self._token is not None and self._token is not self._sent,
+            is_undeliverable=_has_no_response(self._request),
         )
         if self._modified is False:
             permanent = self.permanent if self._token is None else self._token.permanent
@@ -288,5 +313,16 @@ class SessionState(TrackedMapping):
         if self._token is not None:
             self._backend.ended(self._token)
         self.clear()
-        self._phase, self._token, self._record = "new", None, None
+        if self._phase != "gone":
+            self._phase = "new"
+        self._token = self._record = None
         self._rotates = self._forced = False
+
+
+def _has_no_response(request: Request | None) -> bool:
+    """Tell whether no browser gets the response: of an upgraded request, or of Flask-SocketIO's."""
+    if request is None:
+        return False
+    upgrade: str = request.environ.get("HTTP_UPGRADE", "")
+    # Flask-SocketIO calls save_session with a response of its own, and marks the request like this.
+    return upgrade.lower() == "websocket" or hasattr(request, "namespace")

@@ -1,24 +1,30 @@
--- Commit one request's changes to one session, if its cookie proves the right to it.
+-- Commit one request's changes to one session, if the request's cookie opens it: all or nothing.
 --
 -- KEYS[1]       the session hash
 -- ARGV[1]       digest of the cookie's secret; '' creates the session
--- ARGV[2]       digest of a fresh secret to rotate to, or to create with; '' keeps the secret
+-- ARGV[2]       digest of a fresh secret, to rotate to or to create with; '' keeps the secret
 -- ARGV[3]       idle lifetime in seconds
--- ARGV[4]       'set': @idle becomes it; else @idle is lowered to it where it is higher, unless it is
---               what this is: the lifetime of sessions of the other kind, permanent or not. Such a
---               session was turned meanwhile, by a request that this one's cookie knows nothing of.
---               A rotation lowers it all the same: the cookie that it hands out says what it is now.
+-- ARGV[4]       'set': @idle becomes ARGV[3].
+--               Else the idle lifetime of sessions of the other kind (permanent or not): @idle is
+--               lowered to ARGV[3], unless it equals this one. Then another request has turned the
+--               session into one of the other kind, and this request's cookie is older than that.
+--               A rotation always lowers it: the cookie that it hands out says the present kind.
 -- ARGV[5]       absolute lifetime in seconds; '' for none
--- ARGV[6]       'wipe': every key of the user's goes first; '' otherwise
+-- ARGV[6]       'wipe': every key of the user's is deleted first; '' otherwise
 -- ARGV[7]       n, the number of fields to delete
 -- ARGV[8…7+n]   the fields to delete
 -- ARGV[8+n…]    field, value, field, value, … to set
 --
--- Replies {what, now, born, seen, idle, user}: what became of it (saved, ended, gone, rotated,
--- unknown), and where it was saved or ended the time of the server and the state before.
+-- Replies {what, now, born, seen, idle, user}. What became of it:
+--   saved     the changes are stored
+--   ended     no key of the user's is left, and the session was deleted
+--   gone      there is no such session; nothing was written
+--   rotated   the cookie's secret was rotated away a moment ago; nothing was written
+--   unknown   the session does not have the cookie's secret; nothing was written
+-- The rest is there after 'saved' and 'ended': the server's time, and the state before.
 --
--- A client may send this twice, because the first reply was lost. So a rotation or a creation
--- that has happened already is told by its fresh secret; it is not refused, nor done again.
+-- A client may send this twice, because the first reply was lost. A rotation or creation that has
+-- already happened is recognized by its fresh secret; it is neither refused nor done again.
 
 local key, proof, fresh = KEYS[1], ARGV[1], ARGV[2]
 local TOMBSTONE = 30
@@ -27,7 +33,7 @@ local CHUNK = 1000 -- unpack() of some thousand values overflows Lua's stack
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local stamp = string.format('%.3f', now)
--- Exact enough to tell what came first, of this and a change of the index.
+-- Exact enough to tell whether this or a change of the index came first.
 local exact = string.format('%.6f', now)
 
 local function number(text)
@@ -40,7 +46,7 @@ local function is_users(field)
   return string.byte(field) ~= 64 or string.byte(field, 2) == 64 -- @
 end
 
--- pcall: a key of another type at this name is no session of ours.
+-- pcall: a key of another type with this name is not a session.
 local held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user',
   '@secret:' .. proof, '@secret:' .. fresh)
 if held.err then
@@ -115,9 +121,9 @@ if wipe and not sets_users then
   return {'ended', unpack(before)}
 end
 
-local gone = {}
+local deleted = {}
 for i = 8, 7 + deletions do
-  gone[#gone + 1] = ARGV[i]
+  deleted[#deleted + 1] = ARGV[i]
 end
 if wipe or rotates then
   local kept = {}
@@ -127,12 +133,12 @@ if wipe or rotates then
   for _, field in ipairs(redis.call('HKEYS', key)) do
     if is_users(field) then
       if wipe and not kept[field] then
-        gone[#gone + 1] = field
+        deleted[#deleted + 1] = field
       end
     elseif rotates and string.sub(field, 1, 8) == '@secret:' then
       local rotated = number(redis.call('HGET', key, field)) or 0
       if rotated ~= 0 and math.abs(now - rotated) > TOMBSTONE then
-        gone[#gone + 1] = field
+        deleted[#deleted + 1] = field
       end
     end
   end
@@ -144,7 +150,7 @@ local function each_chunk(command, words)
   end
 end
 
--- A session without a key of the user's is one that ended. Many fields cannot all be ours.
+-- A session without a key of the user's has ended. More than 100 fields cannot all be ours.
 local function is_empty()
   if redis.call('HLEN', key) > 100 then
     return false
@@ -157,14 +163,14 @@ local function is_empty()
   return true
 end
 
--- Out of memory, Redis refuses a script at its first command that takes memory, but no more once it
--- has written. So what brings something sets first, and is refused whole; what only takes
--- something away, such as a sign-out, deletes first, and works.
+-- Without memory, Redis refuses a script at its first command that takes some, but not after the
+-- script has written. A commit that sets a key of the user's sets first, so that it is refused as a
+-- whole. One that only deletes, such as a sign-out, deletes first, so that it works.
 if sets_users then
   each_chunk('HSET', changed)
-  each_chunk('HDEL', gone)
+  each_chunk('HDEL', deleted)
 else
-  each_chunk('HDEL', gone)
+  each_chunk('HDEL', deleted)
   if deletions > 0 and is_empty() then
     redis.call('UNLINK', key)
     return {'ended', unpack(before)}

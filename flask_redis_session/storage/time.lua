@@ -1,5 +1,7 @@
--- Reply the server's time, as seconds and microseconds.
+-- Tell the server's time.
 --
--- KEYS[1]  a key, by which a cluster knows which server to ask
+-- KEYS[1]  any key: it says which server of a cluster to ask
+--
+-- Replies {seconds, microseconds}.
 
 return redis.call('TIME')

@@ -198,7 +198,7 @@ class TestWell:
         assert 6300 < site.redis.ttl(site.key(idle.sid)) <= 6400
         assert 3500 < site.redis.ttl(site.key(busy.sid)) <= 3600
 
-    def test_joins_by_when_it_was_seen(self, site):
+    def test_adds_by_when_it_was_seen(self, site):
         """A session that is put into its index is there by when it was last seen."""
         browser, _ = site.browsers(23, 2)
         site.later(LONG_AGO)
@@ -282,13 +282,13 @@ class TestInFlight:
         browser, other = site.browsers(23, 2)
         site.later(LONG_AGO)
         site.redis.zrem("session:user:23", browser.sid)
-        join = Doctor._join
+        add = Doctor._add
 
         def end_before(doctor, sid, look):
             site.redis.delete(site.key(sid))
-            return join(doctor, sid, look)
+            return add(doctor, sid, look)
 
-        monkeypatch.setattr(Doctor, "_join", end_before)
+        monkeypatch.setattr(Doctor, "_add", end_before)
         found(site, "--fix")
 
         assert [other.sid] == site.index(23)
@@ -403,7 +403,7 @@ class TestOthers:
             run(site.app, "doctor", "--delete-others", status=2).error
         )
         refused = run(site.app, "doctor", "--fix", "--delete-others", status=1)
-        assert "say --yes" in refused.error
+        assert "add --yes" in refused.error
         assert {"other-layout": 2} == found(site, "--fix", "--delete-others", "--yes")
         assert others | {site.key(browser.sid), "session:user:23"} == site.names()
 

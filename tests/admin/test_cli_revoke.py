@@ -289,7 +289,7 @@ class TestRevokeAll:
         signed_in: list[Any] = []
         site.send("", lambda: None)
         monkeypatch.setattr(
-            "flask_redis_session.client.commands.Server.together", sign_in_before_the_end
+            "flask_redis_session.client.commands.Commands.together", sign_in_before_the_end
         )
         run(site.app, "revoke-all", "--anonymous", "--yes")
         monkeypatch.undo()

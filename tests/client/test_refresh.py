@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis.exceptions import RedisClusterException
 
-from flask_redis_session.client.slot_refresh import SlotRefresh
+from flask_redis_session.client.cluster import SlotRefresh
 from flask_redis_session.client.url import connect
 from tests.support.servers import Cluster, wait_until
 
@@ -56,11 +56,24 @@ def test_failure_is_shared():
 
 
 def test_success_is_shared():
-    """Who waited while a refresh went well shares one that begins then: slots may have moved."""
+    """Who waited while a refresh went well makes none: a slot that moved since is told of later."""
     failures, tries = refreshed_at_once(8, lambda: None)
 
     assert [None] * 8 == failures
-    assert 2 == tries
+    assert 1 == tries
+
+
+def test_not_again_at_once(monkeypatch):
+    """After a refresh that succeeded none is made for a moment, whoever asks; then one is."""
+    tries: list[Any] = []
+    shared = SlotRefresh(lambda: tries.append(None))
+    for _ in range(100):
+        shared()
+    soon = len(tries)
+    monkeypatch.setattr("flask_redis_session.client.cluster.PAUSE", 0)
+    shared()
+
+    assert (1, 2) == (soon, len(tries))
 
 
 def test_after_a_failure():

@@ -22,6 +22,7 @@ from flask_redis_session.client.commands import Script
 from flask_redis_session.request import mapping as mapping_module
 from flask_redis_session.request import save as save_module
 from flask_redis_session.request.session import RedisSession
+from flask_redis_session.storage.revocation import Revocation
 from flask_redis_session.storage.session_hash import SessionHashes
 from flask_redis_session.storage.token import Token
 from flask_redis_session.storage.user_index import UserIndex
@@ -114,11 +115,11 @@ def _secret_is_kept() -> None:
 
 
 def _revocation_spares_one() -> None:
-    def end(self: UserIndex, user: str, page: Any, *args: Any) -> Any:
+    def spare(self: Revocation, user: str, page: Any, *args: Any) -> Any:
         return original(self, user, [*page][:-1], *args)
 
-    original = UserIndex._end
-    UserIndex._end = end  # type: ignore[method-assign,assignment]
+    original = Revocation._page
+    Revocation._page = spare  # type: ignore[method-assign,assignment]
 
 
 def _every_refusal_clears() -> None:
@@ -182,7 +183,7 @@ NOTICED = [
     Breakage(
         "a revocation does not look whose the session is",
         Rewrite(
-            "storage.user_index", "_REVOKE", "if (held[1] or '') ~= ARGV[1] then", "if false then"
+            "storage.revocation", "_REVOKE", "if (held[1] or '') ~= ARGV[1] then", "if false then"
         ),
     ),
     Breakage("the index comes after the cookie", _index_after_the_cookie),

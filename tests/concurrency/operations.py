@@ -45,6 +45,7 @@ from flask_redis_session import (
 )
 from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.signals import save_refused
+from flask_redis_session.storage import revocation as revocation_module
 from flask_redis_session.storage import session_hash as store_module
 from flask_redis_session.storage import token as token_module
 from flask_redis_session.storage import user_index as index_module
@@ -1150,9 +1151,9 @@ class Stage:
         for script in (
             store_module._COMMIT,
             index_module._INDEX,
-            index_module._REVOKE,
-            index_module._FORGET,
-            index_module._PAGE,
+            revocation_module._REVOKE,
+            index_module._REMOVE,
+            revocation_module._PAGE,
         ):
             self.plain.script_load(script.text)
 

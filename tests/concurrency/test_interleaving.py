@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import flask_redis_session.storage.revocation as revocation_module
 import flask_redis_session.storage.session_hash as store_module
 import flask_redis_session.storage.user_index as index_module
 from tests.concurrency import operations as o
@@ -266,7 +267,7 @@ BROKEN = [
     ),
     Broken(
         "a revocation does not look whose the session is",
-        index_module,
+        revocation_module,
         "_REVOKE",
         "if (held[1] or '') ~= ARGV[1] then",
         "if false then",
@@ -299,7 +300,7 @@ class TestNoticed:
     def test_forgets_whatever_happened(self, stage, monkeypatch):
         """A removal that does not look whether the session was put there again is noticed."""
         text = "for i = 1, #ARGV, 2 do redis.call('ZREM', KEYS[1], ARGV[i]) end"
-        monkeypatch.setattr(index_module, "_FORGET", rewritten(text))
+        monkeypatch.setattr(index_module, "_REMOVE", rewritten(text))
 
         with pytest.raises(Violation):
             stage.explore(SIGNED_IN, o.SIGN_IN_NEW, o.REVOKE_ALL, options=RESENT, retries=1)

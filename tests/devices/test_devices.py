@@ -55,8 +55,8 @@ class TestList:
 
         assert [here.sid, there.sid] == sids_in(page)
         assert (
-            "Firefox on Linux This one Last active just now Signed in just now Address 192.0.2.7 "
-            "Sign out Firefox on Linux, 192.0.2.7, active just now "
+            "Firefox on Linux This device Last active just now Signed in just now "
+            "Address 192.0.2.7 Sign out Firefox on Linux, 192.0.2.7, active just now "
             "Safari on iPhone Last active 3 minutes ago Signed in 3 minutes ago "
             "Address 2001:db8::1 Sign out Safari on iPhone, 2001:db8::1, active 3 minutes ago"
         ) in text_of(page)
@@ -76,10 +76,10 @@ class TestList:
         assert expected in here.open().text
 
     def test_alone(self, valkey: Server) -> None:
-        """Whoever is signed in nowhere else is told so, and offered no other to sign out."""
+        """Somebody with one session is told so, and gets no button to sign out others."""
         text = text_of(Person(make_app(valkey), 23).open().text)
 
-        assert "You are signed in nowhere else." in text
+        assert "You are signed in on this device only." in text
         assert "everywhere else" not in text
         assert "unused" not in text
 
@@ -127,7 +127,7 @@ class TestList:
         app.config["SESSION_DEVICE_INFO"] = False
         text = text_of(Person(app, 23).open().text)
 
-        assert "Unknown device This one" in text
+        assert "Unknown device This device" in text
         assert "Address" not in text
 
     def test_shows_what_a_browser_says_as_text(self, valkey: Server) -> None:
@@ -157,7 +157,7 @@ class TestList:
         assert all(other.is_in for other in others)
 
     def test_flask_login(self, valkey: Server) -> None:
-        """The user may be under ``_user_id`` as well, where Flask-Login puts it."""
+        """The user may also be under ``_user_id``, the key of Flask-Login."""
         app = make_app(valkey)
         app.add_url_rule("/login", "login", setting(_user_id="23"))
         here = Person(app)
@@ -203,14 +203,14 @@ class TestNobody:
 
     @pytest.mark.parametrize("where", ["sign_in_form", "/sign-in"])
     def test_is_sent_to_sign_in(self, valkey: Server, where: str) -> None:
-        """Where the app names an endpoint or a URL, a visitor who is nobody is sent there."""
+        """If the app names an endpoint or a URL, a visitor who is not signed in is sent there."""
         nobody = Person(make_app(valkey, sign_in=where))
 
         assert "/sign-in" == nobody.open(status=303).location
         assert "/sign-in" == nobody.post("end-all", devices_token="x").location
 
     def test_is_answered_by_a_function(self, valkey: Server) -> None:
-        """Where the app gives a function, it answers: Flask-Login's ``unauthorized``, say."""
+        """If the app gives a function, such as Flask-Login's ``unauthorized``, it answers."""
         nobody = Person(make_app(valkey, sign_in=lambda: ("Who are you?", 403)))
 
         assert "Who are you?" == nobody.open(status=403).text
@@ -240,8 +240,8 @@ class TestEndOne:
         here.post(f"{there.sid}/end")
         first, second = (text_of(here.open().text) for _ in range(2))
 
-        assert "That session is signed out." in first
-        assert "That session is signed out." not in second
+        assert "That device is signed out." in first
+        assert "That device is signed out." not in second
 
     def test_this_one(self, server: Server) -> None:
         """To end the current session signs out, clears the cookie and leaves the others alone."""
@@ -254,7 +254,7 @@ class TestEndOne:
         assert here.client.get_cookie("session") is None
         assert not server.client().exists(f"session:{sid}")
         assert [False, True] == [here.is_in, there.is_in]
-        assert "In this browser." in text_of(here.open(response.location).text)
+        assert "Only on this device." in text_of(here.open(response.location).text)
 
     def test_somebody_elses(self, server: Server) -> None:
         """Another user's session is a 404 like one that there never was, and goes on."""
@@ -274,7 +274,7 @@ class TestEndOne:
         before = sorted(valkey.client().keys("*"))
         page = here.post(f"{sid}/end", status=404, devices_token=token).text
 
-        assert "none of yours, or it has ended already" in text_of(page)
+        assert "Perhaps it was signed out already" in text_of(page)
         assert before == sorted(valkey.client().keys("*"))
         assert here.is_in
 
@@ -298,7 +298,7 @@ class TestEndSeveral:
 
         assert [False] * 3 == [other.is_in for other in others]
         assert [True, True] == [here.is_in, stranger.is_in]
-        assert "Signed out everywhere else: 3 sessions." in text_of(here.open().text)
+        assert "Signed out everywhere else: 3 devices." in text_of(here.open().text)
 
     def test_the_unused(self, server: Server) -> None:
         """To end the unused ends what was not seen for 30 days, and nothing else."""
@@ -310,7 +310,7 @@ class TestEndSeveral:
         text = text_of(here.open().text)
 
         assert [True, False] == [new.is_in, old.is_in]
-        assert "Signed out where you had not been for 30 days: 1 session." in text
+        assert "Signed out: 1 device unused for 30 days." in text
 
     def test_as_many_days_as_the_app_says(self, valkey: Server) -> None:
         """After how many days a session is unused is an option, and the button says it."""
@@ -318,23 +318,23 @@ class TestEndSeveral:
         here, old = Person(app, 23), Person(app, 23)
         age(valkey, 23, old.sid, 8 * 86_400)
 
-        assert "Sign out those unused for 7 days" in text_of(here.open().text)
+        assert "Sign out devices unused for 7 days" in text_of(here.open().text)
 
         here.post("end-unused")
 
         assert not old.is_in
 
     def test_none(self, valkey: Server) -> None:
-        """Where there was none to end, the page says that."""
+        """If there was none to end, the page says so."""
         app = make_app(valkey)
         here = Person(app, 23)
         here.post("end-others")
 
-        assert "No other session was left." in text_of(here.open().text)
+        assert "You were not signed in anywhere else." in text_of(here.open().text)
 
         here.post("end-unused")
 
-        assert "No session was unused for that long." in text_of(here.open().text)
+        assert "No device was unused for 30 days." in text_of(here.open().text)
 
     def test_all(self, server: Server) -> None:
         """To end all ends this one too, clears its cookie, and leaves nothing in Redis."""
@@ -345,10 +345,12 @@ class TestEndSeveral:
         assert here.client.get_cookie("session") is None
         assert [False] * 3 == [person.is_in for person in (here, *others)]
         assert [] == server.client().keys("*")
-        assert "In this browser and in every other" in text_of(here.open(response.location).text)
+        assert "Every device that was signed in will ask you" in text_of(
+            here.open(response.location).text
+        )
 
     def test_where_to_go_after_it(self, valkey: Server) -> None:
-        """Where the app names a page for those who signed out, they are sent there."""
+        """If the app names a page for people who signed out, they are sent there."""
         app = make_app(valkey, signed_out="home")
         here, there = Person(app, 23), Person(app, 23)
 
@@ -371,7 +373,7 @@ class TestEndSeveral:
         ],
     )
     def test_clear_site_data(self, valkey: Server, option: Any, header: str | None) -> None:
-        """If the app wants it, the browser is told to forget, after "everywhere" only."""
+        """If the app wants it, the browser clears its data, but only after "everywhere"."""
         app = make_app(valkey, clear_site_data=option)
         here = Person(app, 23)
 
@@ -379,7 +381,7 @@ class TestEndSeveral:
         assert header == here.post("end-all").headers.get("Clear-Site-Data")
 
     def test_in_a_cluster(self, cluster: Cluster) -> None:
-        """Where keys lie on several nodes, the page lists and ends as it does elsewhere."""
+        """If the keys are on several nodes, the page lists and ends as on one."""
         app = make_app(cluster)
         here, *others = [Person(app, 23) for _ in range(6)]
 
@@ -388,7 +390,7 @@ class TestEndSeveral:
         here.post(f"{others[0].sid}/end")
         here.post("end-others")
 
-        assert "4 sessions" in text_of(here.open().text)
+        assert "4 devices" in text_of(here.open().text)
 
         here.post("end-all")
 
@@ -483,7 +485,7 @@ class TestForgery:
 
 class TestFlaskWtf:
     def test_both_tokens_are_in_the_forms(self, valkey: Server) -> None:
-        """Where the app has Flask-WTF's CSRFProtect, the page's own forms pass both checks."""
+        """If the app has Flask-WTF's CSRFProtect, the forms of the page pass both checks."""
         here = Person(_with_wtf(valkey), 23)
         page = here.open().text
         [theirs] = set(re.findall(r'name="csrf_token" value="([^"]+)"', page))
@@ -551,7 +553,7 @@ class TestPages:
 
         assert here.sid == first[0]
         assert {other.sid for other in others} == {*first[1:], *second}
-        assert "Safari on iPhone This one Last active just now" in text_of(pages[0])
+        assert "Safari on iPhone This device Last active just now" in text_of(pages[0])
 
     @pytest.mark.parametrize(
         "number", ["0", "-1", "x", "", "1e3", "9" * 10, "٣", "1.5", "1 or 1=1", "01"]
@@ -661,7 +663,7 @@ class TestJson:
         headers = {"X-Devices-Token": here.json()["token"]}
         here.json("/devices/end-others", method="POST", headers=headers)
 
-        assert "No other session" not in here.open().text
+        assert "not signed in anywhere else" not in here.open().text
 
     def test_refusals(self, valkey: Server) -> None:
         """A missing token and an unknown sid are told in JSON."""

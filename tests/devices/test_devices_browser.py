@@ -91,8 +91,8 @@ class TestActions:
         here.reload()
         _click(here, "Sign out Safari on iPhone")
 
-        assert "That session is signed out." == here.get_by_role("status").inner_text()
-        assert f"That session is signed out. {LIST}" in here.title()
+        assert "That device is signed out." == here.get_by_role("status").inner_text()
+        assert f"That device is signed out. {LIST}" in here.title()
         assert 0 == here.get_by_text("Safari on iPhone").count()
 
         _click(there, "Sign out")
@@ -118,13 +118,15 @@ class TestActions:
         """Everything works without a script."""
         site.people()
         here = site.open(browser, java_script_enabled=False)
-        _click(here, "Sign out those unused for 30 days")
+        _click(here, "Sign out devices unused for 30 days")
 
-        assert "30 days: 2 sessions." in here.get_by_role("status").inner_text()
+        assert (
+            "Signed out: 2 devices unused for 30 days." == here.get_by_role("status").inner_text()
+        )
 
         _click(here, "Sign out everywhere else")
 
-        assert "Signed out everywhere else: 3 sessions." == here.get_by_role("status").inner_text()
+        assert "Signed out everywhere else: 3 devices." == here.get_by_role("status").inner_text()
 
     def test_the_back_button_shows_no_list_of_the_past(self, browser: Browser, site: Site) -> None:
         """Whoever goes back after signing out everywhere does not see the list again."""
@@ -164,7 +166,7 @@ class TestActions:
         with here.expect_navigation():
             here.keyboard.press("Enter")
 
-        assert "That session is signed out." == here.get_by_role("status").inner_text()
+        assert "That device is signed out." == here.get_by_role("status").inner_text()
 
 
 class TestForgery:
@@ -284,13 +286,15 @@ def _brightness(page: Page, element: str, colour: str) -> float:
 
 
 def test_the_demo(browser: Browser) -> None:
-    """The demo shows the page in its own layout and colours, with no violation and no overflow."""
+    """The demo shows the page in its own layout and colours, with no violation and no overflow.
+
+    On a screen its three buttons are in one row.
+    """
     with running("--port", "0") as demo:
         page = browser.new_page(reduced_motion="reduce")
         page.set_default_timeout(10_000)
         page.goto(f"{demo.address}/sign-in")
-        page.get_by_label("Password", exact=True).fill("marmalade")
-        _click(page, "Sign in")
+        _click(page, "Sign in as Tamsin Okoro")
         page.get_by_role("link", name="Devices").click()
         for size, scheme in product((PHONE, SCREEN), SCHEMES):
             page.set_viewport_size(size)
@@ -299,6 +303,11 @@ def test_the_demo(browser: Browser) -> None:
             assert LIST == page.locator("h1").inner_text()
             assert [] == violations(page)
             assert 0 >= overflow(page)
+
+        buttons = page.locator(".frs-actions button")
+        tops = buttons.evaluate_all("all => all.map(each => each.getBoundingClientRect().top)")
+
+        assert (3, 1) == (len(tops), len(set(tops)))
 
 
 def test_times_on_hover(browser: Browser, site: Site) -> None:

@@ -55,7 +55,7 @@ def _alive(server: Server) -> int:
 @pytest.mark.parametrize("layout", [None, "base.html"])
 @pytest.mark.one_server("lets the one server hang")
 def test_redis_hangs_on_the_way(server: Server, action: str, layout: str | None) -> None:
-    """The page says how many were ended; the visitor is still in, and once more ends the rest."""
+    """The page says how many were ended; the visitor is still in and can end the rest."""
     app = _app(server, base_template=layout)
     here = Person(app, 23)
     fill(server, 23, MANY)
@@ -63,7 +63,7 @@ def test_redis_hangs_on_the_way(server: Server, action: str, layout: str | None)
     with _hanging_after(app, server, 1):
         response = here.post(action, devices_token=token, status=503)
     left = server.client().zcard("session:user:23")
-    [ended] = re.findall(r"(\d+) sessions are signed out; then", text_of(response.text))
+    [ended] = re.findall(r"(\d+) devices are signed out; then", text_of(response.text))
 
     assert "1" == response.headers["Retry-After"]
     assert "no-store" == response.headers["Cache-Control"]
@@ -96,7 +96,7 @@ def test_redis_hangs_on_the_way_in_json(valkey: Server) -> None:
 
 @pytest.mark.one_server("lets the one server hang")
 def test_a_layout_that_needs_the_session(valkey: Server) -> None:
-    """Where the app's layout itself fails with Redis, the answer still is the 503."""
+    """If the app's layout fails because Redis does, the answer is still the 503."""
     layout = "{{ session.user_sessions() | count }}{% block content %}{% endblock %}"
     app = _app(valkey, templates={"needy.html": layout}, base_template="needy.html")
     here = Person(app, 23)

@@ -657,7 +657,8 @@ def test_without_the_wheel_the_error_tells_what_to_install(monkeypatch: Any) -> 
 
 def test_on_other_systems_the_error_names_those_that_will_do(monkeypatch: Any) -> None:
     """Where Python has no file locks (Windows), the error says on which systems it has."""
-    monkeypatch.delattr(flask_redis_session.embedded, "server")
+    monkeypatch.delattr(flask_redis_session, "embedded")
+    monkeypatch.delitem(sys.modules, "flask_redis_session.embedded")
     monkeypatch.setitem(sys.modules, "flask_redis_session.embedded.server", None)
     with pytest.raises(SettingError, match="Linux or macOS"):
         connect("embedded://")

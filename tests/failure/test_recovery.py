@@ -7,6 +7,7 @@ import socket
 import threading
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ from redis.retry import Retry
 from flask_redis_session import RevocationIncomplete, RevocationUnconfirmed, StoreUnavailable
 from flask_redis_session.signals import session_created, session_ended
 from tests.support.clients import LIBRARIES, application_client
-from tests.support.servers import HOST, Server, wait_until
-from tests.support.webapp import Site, each, session
+from tests.support.servers import HOST, Cluster, Server, wait_until
+from tests.support.webapp import _VALUES, _VIEW, Site, each, session
 
 
 @pytest.fixture
@@ -182,11 +183,8 @@ class TestRecovery:
             assert {"user_id": 23, "a": 1} == browser.read()
 
     def test_logged_once(self, fragile, browser, caplog):
-        """An outage is logged once where it begins and once where it ends, each time anew."""
+        """An outage is logged once when it begins and once when it is over, each time anew."""
         caplog.set_level(logging.WARNING, "flask_redis_session")
-
-        def levels():
-            return [record.levelname for record in caplog.records if "Redis" in record.message]
 
         for outage in (1, 2):
             fragile.pause()
@@ -194,10 +192,58 @@ class TestRecovery:
                 browser.visit(view, status=503)
             browser.visit()
             fragile.resume()
-            for _ in range(3):
-                browser.read()
+            wait_until(
+                partial(_logged, browser, caplog, 2 * outage),
+                "the end is logged",
+            )
+            browser.read()
 
-            assert ["ERROR", "WARNING"] * outage == levels()
+            assert ["ERROR", "WARNING"] * outage == [each.levelname for each in caplog.records]
+
+    @pytest.mark.parametrize("over", ["pool", "maxclients"])
+    def test_some_connections_work(self, fragile, over, caplog):
+        """If some connections work and others do not, the log has one line, and one at the end."""
+        query = "?max_connections=2" if over == "pool" else ""
+        site = Site(fragile, SESSION_REDIS_URL=f"{fragile.url}{query}")
+        browsers = site.browsers(23, 8)
+        caplog.set_level(logging.WARNING, "flask_redis_session")
+        with fragile.client() as administrator:
+            if over == "maxclients":
+                administrator.config_set("maxclients", 4)
+            statuses = _visited_at_once(browsers, lambda so_far: so_far.count(503) >= 100)
+            began = [(each.levelname, each.message) for each in caplog.records]
+            administrator.config_set("maxclients", 10_000)
+
+        assert 200 in statuses
+        assert ["ERROR"] == [level for level, _ in began]
+        text = {"pool": "MaxConnectionsError: Too many conn", "maxclients": "max number of clients"}
+        assert text[over] in began[0][1]
+        wait_until(lambda: browsers[0].read() and len(caplog.records) > 1, "the end is logged")
+        assert ["ERROR", "WARNING"] == [each.levelname for each in caplog.records]
+        site.close()
+
+    def test_one_node_away(self, caplog):
+        """In a cluster the log says the same: once when a node fails, once when none does."""
+        with Cluster() as cluster:
+            for node in cluster.nodes:
+                node.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+            site = Site(cluster, SESSION_REDIS_URL=cluster.url)
+            browsers = site.browsers(None, 12)
+            gone = cluster.node_of(site.key(browsers[0].sid))
+            caplog.set_level(logging.WARNING, "flask_redis_session")
+            gone.pause()
+            # Each of the others is served, between two failures.
+            statuses = _visited_at_once(browsers, lambda so_far: so_far.count(503) >= 20)
+            gone.resume()
+
+            assert 200 in statuses
+            assert ["ERROR"] == [each.levelname for each in caplog.records]
+            wait_until(
+                lambda: _visited_at_once(browsers[:1], len) and len(caplog.records) > 1,
+                "the end is logged",
+            )
+            assert ["ERROR", "WARNING"] == [each.levelname for each in caplog.records]
+            site.close()
 
     def test_late_success(self, fragile, caplog):
         """A reply from before an outage, which its thread tells of late, ends nothing."""
@@ -324,6 +370,28 @@ class TestRecovery:
         fragile.resume()
 
         assert {"user_id": 23} == browser.read()
+
+
+def _logged(browser, caplog, count):
+    """Read, and tell whether so many records are logged by now."""
+    return browser.read() and len(caplog.records) == count
+
+
+def _visited_at_once(browsers, enough):
+    """Let browsers read their sessions again and again; return the statuses."""
+    statuses: list[Any] = []
+
+    def visit(browser):
+        environ = {_VIEW: lambda: session.get("user_id"), _VALUES: []}
+        while not enough(statuses):
+            statuses.append(browser.client.open("/", environ_overrides=environ).status_code)
+
+    threads = [threading.Thread(target=visit, args=(browser,)) for browser in browsers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return statuses
 
 
 @contextmanager

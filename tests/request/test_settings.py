@@ -110,6 +110,8 @@ def test_user_keys_may_be_a_list():
             ("SESSION_USER_KEY", value)
             for value in ("", None, (), list[str](), 5, b"id", ("a", 5), ("",))
         ],
+        *[("SESSION_USER_KEY", value) for value in ("", None, (), list[str](), 5, b"id")],
+        *[("SESSION_USER_KEY", value) for value in (("a", 5), ("",))],
         *[("SESSION_USER_KEY", value) for value in ({"a"}, {"a": "b"})],
         *[("SESSION_PERMANENT", value) for value in (None, 0, 1, "no", "False")],
         *[

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flask_redis_session.storage.token import digest
+from flask_redis_session.storage.token import Token
 from tests.support.effort import effort
 from tests.support.webapp import Site, session
 
 SID = "A" * 22
 SECRET = "b" * 43
 NAMES = [
-    *(b"@born", b"@seen", b"@idle", b"@user", f"@secret:{digest(SECRET)}".encode()),
+    *(b"@born", b"@seen", b"@idle", b"@user", f"@secret:{Token(SID, SECRET).proof}".encode()),
     *(b"user_id", b"a", b"@agent", b"@ip"),
 ]
 

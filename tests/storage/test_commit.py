@@ -6,7 +6,7 @@ import pytest
 
 from flask_redis_session.storage.record import Changes
 from flask_redis_session.storage.session_hash import Lifetime
-from flask_redis_session.storage.token import digest, new_token
+from flask_redis_session.storage.token import new_token
 from tests.storage.hashes import DAY, make_store, ours, stored, users
 from tests.support.webapp import client_of
 
@@ -67,7 +67,7 @@ class TestCommit:
     @pytest.mark.parametrize("value", ["", "1", "00", "0.0", " 0", "x", "nan", "-0"])
     def test_secret_is_0(self, store, redis, token, value):
         """Only a secret whose field is exactly 0 opens anything."""
-        redis.hset(f"s:{token.sid}", f"@secret:{digest(token.secret)}", value)
+        redis.hset(f"s:{token.sid}", f"@secret:{token.proof}", value)
 
         assert "unknown" == store.commit(token, Changes({b"b": b"2"}), DAY).what
         assert "unknown" == store.load(token).standing
@@ -212,7 +212,7 @@ class TestRotation:
     def test_tombstone(self, store, redis, token, expected, seconds):
         """A tombstone counts for 30 seconds, whichever way a clock was set."""
         store.commit(token, Changes(), DAY, fresh=token.rotated())
-        redis.hincrbyfloat(f"s:{token.sid}", f"@secret:{digest(token.secret)}", -seconds)
+        redis.hincrbyfloat(f"s:{token.sid}", f"@secret:{token.proof}", -seconds)
 
         assert expected == store.load(token).standing
         assert expected == store.commit(token, Changes({b"b": b"2"}), DAY).what
@@ -224,11 +224,11 @@ class TestRotation:
             tokens.append(token.rotated())
             store.commit(tokens[-2], Changes(), DAY, fresh=tokens[-1])
         for old in tokens[:2]:
-            redis.hincrbyfloat(f"s:{token.sid}", f"@secret:{digest(old.secret)}", -31)
+            redis.hincrbyfloat(f"s:{token.sid}", f"@secret:{old.proof}", -31)
 
         fresh = token.rotated()
         store.commit(tokens[-1], Changes(), DAY, fresh=fresh)
 
-        expected = {f"@secret:{digest(kept.secret)}".encode() for kept in [*tokens[2:], fresh]}
+        expected = {f"@secret:{kept.proof}".encode() for kept in [*tokens[2:], fresh]}
 
         assert expected == {name for name in ours(redis, token) if name[:8] == b"@secret:"}

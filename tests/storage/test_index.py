@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_redis_session.client.commands import Commands
+from flask_redis_session.storage.revocation import Revocation, Selection
 from flask_redis_session.storage.session_hash import SessionHashes
 from flask_redis_session.storage.token import new_token
 from tests.support.clients import shared_client
@@ -72,6 +73,11 @@ def fill(redis, user, count, *, idle=86400):
 def run(redis, command):
     """Send a command of the index, with its script where the server has lost it."""
     return Commands(lambda: redis).call(command)
+
+
+def revoke(index, user, **conditions):
+    """Revoke a user's sessions, page by page."""
+    return Revocation(index._redis, index, None).of_user(user, Selection(**conditions))
 
 
 class TestAdd:
@@ -183,12 +189,12 @@ class TestRevoke:
         """To end n sessions takes 2 round trips and one per thousand."""
         run(redis, index.add("other", new_sid(), 100))
         fill(redis, "warm", 1)
-        list(index.revoke("warm"))
+        list(revoke(index, "warm"))
         added = fill(redis, "23", count)
         before = redis.dbsize()
 
         with server.cost() as cost:
-            ended = [sid for page in index.revoke("23") for sid in page]
+            ended = [sid for page in revoke(index, "23") for sid in page]
 
         assert set(added) == set(ended)
         assert count == len(ended)
@@ -200,7 +206,7 @@ class TestRevoke:
         added = fill(redis, "23", 1500)
         kept = added[::3]
 
-        ended = [sid for page in index.revoke("23", keep=set(kept)) for sid in page]
+        ended = [sid for page in revoke(index, "23", keep=frozenset(kept)) for sid in page]
 
         assert set(added) - set(kept) == set(ended)
         assert set(kept) == {sid.decode() for sid in redis.zrange("session:user:23", 0, -1)}
@@ -211,7 +217,7 @@ class TestRevoke:
         added = fill(redis, "23", 1200)
         limit = redis.hget(f"session:{added[700]}", "@seen")
 
-        ended = [sid for page in index.revoke("23", before=float(limit)) for sid in page]
+        ended = [sid for page in revoke(index, "23", before=float(limit)) for sid in page]
 
         assert set(added[701:]) == set(ended)
 
@@ -219,16 +225,16 @@ class TestRevoke:
         """Of many that were seen at the same time, each is met once, be its neighbours spared."""
         added = fill(redis, "23", 5000)
         redis.zadd("session:user:23", dict.fromkeys(added, 1000))
-        kept = set(added[::2])
+        kept = frozenset(added[::2])
 
-        ended = [sid for page in index.revoke("23", keep=kept) for sid in page]
+        ended = [sid for page in revoke(index, "23", keep=kept) for sid in page]
 
         assert sorted(set(added) - kept) == sorted(ended)
 
     def test_seen_on_the_way(self, index, redis):
         """A session that is seen while others are ended is met later, but met."""
         added = fill(redis, "23", 5000)
-        pages = index.revoke("23")
+        pages = revoke(index, "23")
 
         ended = next(pages)
         seen = sorted(set(added) - set(ended))[::2]
@@ -243,7 +249,7 @@ class TestRevoke:
         added = fill(redis, "23", 10)
         redis.delete(*(f"session:{sid}" for sid in added[:4]))
 
-        ended = [sid for page in index.revoke("23") for sid in page]
+        ended = [sid for page in revoke(index, "23") for sid in page]
 
         assert set(added[4:]) == set(ended)
         assert [] == redis.keys()
@@ -254,8 +260,37 @@ class TestRevoke:
         redis.delete(f"session:{sid}")
         redis.set(f"session:{sid}", "x")
 
-        assert [] == [sid for page in index.revoke("23") for sid in page]
+        assert [] == [sid for page in revoke(index, "23") for sid in page]
         assert [f"session:{sid}".encode()] == redis.keys()
+
+
+class TestSelection:
+    """A session is selected if it meets every condition."""
+
+    @pytest.mark.parametrize(
+        ("conditions", "expected"),
+        [
+            ({}, True),
+            ({"before": 21.0}, True),
+            ({"before": 20.0}, False),
+            ({"created_before": 11.0}, True),
+            ({"created_before": 10.0}, False),
+            ({"before": 21.0, "created_before": 10.0}, False),
+            ({"only": frozenset(["a", "b"])}, True),
+            ({"only": frozenset(["b"])}, False),
+            ({"only": frozenset()}, False),
+            ({"keep": frozenset(["b"])}, True),
+            ({"keep": frozenset(["a"])}, False),
+            ({"only": frozenset(["a"]), "keep": frozenset(["a"])}, False),
+        ],
+    )
+    def test_selects(self, conditions, expected):
+        """A session that was created at 10 and last seen at 20."""
+        assert expected == Selection(**conditions).selects("a", 20.0, 10.0)
+
+    def test_unknown_time(self):
+        """A time that is not known meets every limit: damage must not keep a session alive."""
+        assert Selection(before=1.0, created_before=1.0).selects("a", None, None)
 
 
 class TestExpiry:

@@ -8,7 +8,7 @@ import pytest
 
 from flask_redis_session.storage.record import Binding, Changes
 from flask_redis_session.storage.session_hash import Lifetime
-from flask_redis_session.storage.token import digest, new_token
+from flask_redis_session.storage.token import new_token
 from tests.storage.hashes import DAY, make_store, ours, stored, users
 from tests.support.webapp import client_of, load_scripts
 
@@ -40,11 +40,11 @@ class TestCreate:
 
         assert "saved" == committed.what
         assert {b"a": b"1"} == users(redis, token)
-        assert {b"@born", b"@seen", b"@idle", b"@secret:" + digest(token.secret).encode()} == set(
+        assert {b"@born", b"@seen", b"@idle", b"@secret:" + token.proof.encode()} == set(
             ours(redis, token)
         )
         assert b"100.5" == ours(redis, token)[b"@idle"]
-        assert b"0" == ours(redis, token)[b"@secret:" + digest(token.secret).encode()]
+        assert b"0" == ours(redis, token)[b"@secret:" + token.proof.encode()]
         assert ours(redis, token)[b"@born"] == ours(redis, token)[b"@seen"]
         assert 80_000 < redis.pttl(f"s:{token.sid}") <= 100_500
 
@@ -157,7 +157,7 @@ class TestFreshWorker:
         make_store(server, absolute=8 * 3600).load(token)
         for absolute, questions in ((None, 0), (8 * 3600, 1)):
             fresh = make_store(server, absolute=absolute)
-            fresh._server.call(("PING",))
+            fresh._redis.call(("PING",))
             with server.cost() as cost:
                 for _ in range(3):
                     fresh.load(token)

@@ -168,11 +168,52 @@ def test_signs_in_with_the_right_password_only(demo: Demo) -> None:
     browser.sign_in(person="23", password="pebble")
 
     assert (422, "/sign-in") == (browser.status, browser.path)
+    assert "Wrong password." in browser.page
 
     browser.sign_in(**MIRA)
 
     assert (200, "/") == (browser.status, browser.path)
     assert "Mira Holt" in browser.page
+
+
+def test_fills_in_the_passwords(demo: Demo) -> None:
+    """Each person's form holds their password, so one click signs in."""
+    page = Browser(demo).get("/sign-in")
+    forms = re.findall(
+        r'name="person" value="(\d+)".*?name="password".*?value="(\w+)"', page, re.DOTALL
+    )
+
+    assert [("23", "marmalade"), ("42", "pebble"), ("77", "lantern")] == forms
+
+
+def test_the_first_page_of_the_first_visitor() -> None:
+    """The very first page costs less than 1 KB each way, beside the 400 KB of a whole session."""
+    with running("--port", "0") as demo:
+        browser = Browser(demo)
+        page = browser.sign_in(person="77", password="lantern")
+        reading = _reading(page, "This page")
+        whole = re.findall(r">GET /</code></th>.*<td>([^<]+)</td></tr>", page)[0]
+
+        assert ("1", "0") == (reading["round trip"], reading["field written"])
+        assert re.fullmatch(r"\d+ B", reading["sent"])
+        assert re.fullmatch(r"\d+ B", reading["received"])
+        assert re.fullmatch(r"4\d\d KB", whole)
+
+        assert 9 == len(_sids(browser.get("/devices")))
+        assert 1 == browser.page.count("This device")
+
+
+def test_an_almost_empty_session_is_cheaper_whole(demo: Demo) -> None:
+    """If the session is small, the meter says that to save all of it moves fewer bytes."""
+    browser = Browser(demo)
+    browser.sign_in(**MIRA)
+    browser.post("/smaller")
+
+    assert "fewer bytes" not in browser.page
+
+    browser.post("/note", note="Milk in first.")
+
+    assert "To load and save all of it would take fewer bytes" in browser.page
 
 
 def test_a_sign_in_renews_the_cookie(demo: Demo) -> None:
@@ -205,18 +246,18 @@ def test_one_browser_ends_another(demo: Demo) -> None:
 
     assert "Firefox on Linux" in page
     assert "Safari on iPhone" in page
-    assert 1 == page.count("This one")
+    assert 1 == page.count("This device")
 
     mine, sid = _sids(page)
     here.post(f"/devices/{sid}/end")
 
-    assert "That session is signed out." in here.page
+    assert "That device is signed out." in here.page
     assert [mine] == _sids(here.page)
 
     there.get("/")
 
     assert "/sign-in" == there.path
-    assert "That session has ended" in there.page
+    assert "Your session has ended" in there.page
 
 
 def test_nobody_ends_a_device_of_somebody_else(demo: Demo) -> None:
@@ -242,7 +283,7 @@ def test_ends_the_others(demo: Demo) -> None:
     here.get("/devices")
     here.post("/devices/end-others")
 
-    assert "Signed out everywhere else: 2 sessions." in here.page
+    assert "Signed out everywhere else: 2 devices." in here.page
     assert ["/sign-in", "/sign-in"] == [other.get("/") and other.path for other in others]
 
 
@@ -255,8 +296,9 @@ def test_ends_all(demo: Demo) -> None:
     here.post("/devices/end-all")
 
     assert "/devices/signed-out" == here.path
-    assert "In this browser and in every other" in here.page
+    assert "Every device that was signed in will ask you" in here.page
     assert "What it cost Redis" in here.page
+    assert "Such a store has no list of your other devices." in here.page
 
     there.get("/")
 
@@ -267,7 +309,7 @@ def test_a_page_that_leaves_the_session_alone_costs_nothing(demo: Demo) -> None:
     """The meter reads zero on a page that does not touch the session."""
     browser = Browser(demo)
     browser.sign_in(**MIRA)
-    page = browser.get("/untouched")
+    page = browser.get("/public")
     expected = {"round trip": "0", "field written": "0", "sent": "0 B", "received": "0 B"}
 
     assert expected == _reading(page, "This page")
@@ -277,7 +319,7 @@ def test_a_note_costs_one_field_in_a_heavy_session(demo: Demo) -> None:
     """With 200 keys more in the session, to change the note moves the note, and no KB of others."""
     browser = Browser(demo)
     browser.sign_in(**MIRA)
-    browser.post("/weight")
+    browser.post("/larger")
     browser.post("/note", note="Milk in first.")
     browser.post("/note", note="Milk in last.")
     reading = _reading(browser.page, "Your last change")
@@ -330,6 +372,19 @@ def test_takes_the_next_free_port() -> None:
             actual = int(demo.address.rpartition(":")[2])
 
             assert port < actual <= port + 99
+
+
+def test_says_that_redis_does_not_answer() -> None:
+    """If the Redis that it is given does not answer, it ends at once and says so in one line."""
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "demo"), "--redis-url", "redis://127.0.0.1:1"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert 1 == run.returncode
+    assert "The Redis of --redis-url does not answer." == run.stderr.splitlines()[-1]
 
 
 def test_the_minimal_app_logs_out_all_devices() -> None:

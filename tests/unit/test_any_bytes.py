@@ -133,6 +133,7 @@ class Body:
 @given(pieces, pieces, pieces)
 @example(b"", b"page=2", b"devices_token=" + TOKEN)
 @example(b"", TOKEN, b"")
+@example(b"", b"page=" + b"9" * 30, b"")
 def test_form(kind: bytes, header: bytes, body: bytes) -> None:
     """A form of the devices page is genuine with the session's token, and by nothing else."""
     environ = {
@@ -204,6 +205,6 @@ def test_times(given_text: str) -> None:
         return
     if isinstance(at, datetime) and at.utcoffset() is None:
         return
-    found = _BACKEND.epoch("before", at)
+    found = _BACKEND.users.epoch("before", at)
     assert found is not None
     assert abs(found) < 1e15

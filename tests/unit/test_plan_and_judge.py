@@ -59,7 +59,7 @@ def _rows() -> list[Row]:
 ROWS = _rows()
 REQUESTS: dict[str, dict[str, Any]] = {
     "writes nothing": {},
-    "removes everything": {"changes": Changes(wipe=True), "clears": True},
+    "removes everything": {"changes": Changes(wipe=True)},
     "sets a key": {"changes": SET},
     "rotates": {"rotates": True},
     "becomes permanent": {"permanent": True},
@@ -67,6 +67,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "changes": Changes({b"a": b"1", b"user_id": b"23"}),
         "binding": Binding("23"),
         "dropped": {b"gone"},
+    },
+    "says again who signed in": {
+        "changes": Changes({b"a": b"1", b"user_id": b"23"}, wipe=True),
+        "binding": Binding("23"),
     },
     "signs out": {"changes": Changes({}, [b"user_id"]), "binding": Binding(None)},
 }
@@ -78,17 +82,23 @@ def drafted(row: Row) -> Draft:
     phase: Phase = words[0]  # type: ignore[assignment]
     permanent = "permanent" in words
     token = None if phase in ("new", "gone") else new_token(permanent)
-    before = {USER: b"23"} if row.request == "signs out" else {}
+    before = {USER: b"23"} if row.request in HAD_A_USER else {}
     draft = Draft(
         TERMS,
         phase,
         token,
+        token or (new_token(permanent) if "ended" in words or phase == "gone" else None),
         Record("live", before) if phase == "live" else None,
         loaded=LOADED,
         permanent=permanent,
         is_late="late" in words,
+        is_undeliverable="upgraded" in words,
     )
     return replace(draft, **REQUESTS[row.request])
+
+
+#: The requests of a session that has a user.
+HAD_A_USER = ("signs out", "says again who signed in")
 
 
 class Server:
@@ -108,7 +118,7 @@ class Server:
             return Touched(self.row.answer == "alive")
         if isinstance(step, Create):
             return Written(step, new_token(step.permanent), Committed("saved", b"9", b"9"))
-        before = "23" if self.row.request == "signs out" else None
+        before = "23" if self.row.request in HAD_A_USER else None
         token = step.token.rotated() if step.rotates else step.token
         what: Any = self.row.answer
         return Written(step, token, Committed(what, b"9", b"1", b"2", b"100", before))
@@ -155,31 +165,33 @@ def test_the_table_is_whole() -> None:
 @pytest.mark.parametrize("phase", ["unproved", "live", "rotated"])
 def test_nothing_is_written_if_the_application_says_so(phase: Phase) -> None:
     """An empty draft sends no write, whatever the cookie is."""
-    step = plan(Draft(TERMS, phase, new_token(permanent=False)))
+    cookie = new_token(permanent=False)
+    step = plan(Draft(TERMS, phase, cookie, cookie))
 
     assert not isinstance(step, (Create, Commit))
 
 
 def test_a_cookie_that_is_owed_is_handed_out_at_the_second_save() -> None:
     """If a receiver of a signal raises, Flask saves again: the browser must get its secret then."""
-    token = new_token(permanent=False)
-    outcome = plan(Draft(TERMS, "live", token, Record("live"), changes=SET, owes_cookie=True))
+    sent = new_token(permanent=False)
+    token = sent.rotated()
+    draft = Draft(TERMS, "live", token, sent, Record("live"), changes=SET)
+    step = plan(draft)
 
-    assert isinstance(outcome, Commit)
-    committed = judge(
-        Draft(TERMS, "live", token, Record("live"), changes=SET, owes_cookie=True),
-        Written(outcome, token, Committed("saved", b"9", b"1")),
-    )
-    unchanged = plan(Draft(TERMS, "unproved", token, owes_cookie=True))
+    assert isinstance(step, Commit)
+    committed = judge(draft, Written(step, token, Committed("saved", b"9", b"1")))
+    unchanged = plan(Draft(TERMS, "unproved", token, sent))
     assert ["fresh", "fresh"] == [committed.cookie, unchanged.cookie]  # type: ignore[union-attr]
 
 
 def test_a_blind_save_that_finds_nothing_takes_over_what_a_new_session_has() -> None:
     """A cookie that opens nothing says nothing of the new session's permanence either."""
+    cookie = Token("s" * 22, "x" * 43, permanent=True)
     draft = Draft(
         TERMS,
         "unproved",
-        Token("s" * 22, "x" * 43, permanent=True),
+        cookie,
+        cookie,
         changes=SET,
         permanent=True,
         permanent_anew=False,

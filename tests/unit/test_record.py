@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import flask_redis_session
 from flask_redis_session import SessionInfo
 from flask_redis_session.storage.record import (
     Changes,
@@ -149,6 +152,19 @@ def test_record_reads_its_fields():
 
     assert (1.5, 2.0, None, "23") == (record.born, record.seen, record.idle, record.user)
     assert (None, None) == (Record("gone").born, Record("gone").user)
+
+
+def test_scripts_read_numbers_alike():
+    """Every script that reads a number has the same function for it."""
+    pattern = re.compile("^local function number.*?^end$", re.DOTALL | re.MULTILINE)
+    found = [
+        pattern.findall(script.read_text("utf-8"))
+        for script in Path(flask_redis_session.__file__).parent.rglob("*.lua")
+    ]
+    functions = [function for each in found for function in each]
+
+    assert 3 == len(functions)
+    assert 1 == len(set(functions))
 
 
 def test_changes_are_true_where_there_are_some():

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
+import json
+import pickle
 import re
 
 import pytest
@@ -17,12 +20,17 @@ def unpadded(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
+def secret_of(token: Token) -> str:
+    """Return the secret that a token keeps to itself."""
+    return token.cookie().split(".")[1]
+
+
 def test_new_token_is_long():
     """The sid has 128 bits, the secret 256."""
     token = new_token(permanent=False)
 
     assert 16 == len(unpadded(token.sid))
-    assert 32 == len(unpadded(token.secret))
+    assert 32 == len(unpadded(secret_of(token)))
 
 
 def test_new_tokens_differ():
@@ -30,7 +38,7 @@ def test_new_tokens_differ():
     tokens = [new_token(permanent=False) for _ in range(100)]
 
     assert 100 == len({token.sid for token in tokens})
-    assert 100 == len({token.secret for token in tokens})
+    assert 100 == len({token.proof for token in tokens})
 
 
 @pytest.mark.parametrize("permanent", [False, True])
@@ -46,7 +54,7 @@ def test_cookie_says_permanent():
     token = Token(SID, SECRET)
 
     assert f"{SID}.{SECRET}" == token.cookie()
-    assert f"{SID}.{SECRET}.p" == token._replace(permanent=True).cookie()
+    assert f"{SID}.{SECRET}.p" == token.turned(permanent=True).cookie()
 
 
 @pytest.mark.parametrize(
@@ -100,8 +108,8 @@ def test_rotated():
 
     rotated = token.rotated()
 
-    assert SECRET != rotated.secret
-    assert token == rotated._replace(secret=SECRET)
+    assert SECRET != secret_of(rotated)
+    assert (token.sid, token.permanent) == (rotated.sid, rotated.permanent)
     assert rotated == parse_cookie(rotated.cookie())
 
 
@@ -120,6 +128,13 @@ def test_secret_is_never_shown(show):
     token = new_token(permanent=True)
 
     assert f"<Token {token.sid}>" == show((token,) if show == "%s".__mod__ else token)
+
+
+@pytest.mark.parametrize("give_away", [iter, list, vars, json.dumps, pickle.dumps, copy.copy, dict])
+def test_secret_is_never_given_away(give_away):
+    """A token is no container, and cannot be copied out of its process."""
+    with pytest.raises(TypeError):
+        give_away(new_token(permanent=True))
 
 
 @pytest.mark.parametrize(
