@@ -145,16 +145,6 @@ class TestAttributes:
         assert not browser.visit(lambda: session.permanent).value
         assert {"a": 1} == browser.read()
 
-    def test_starts_permanent(self, valkey):
-        """SESSION_PERMANENT is what new sessions start with, and no more."""
-        browser = Site(valkey, SESSION_PERMANENT=True).browser()
-
-        assert browser.visit(each(lambda: session.update(a=1), lambda: session.permanent)).value
-
-        browser.visit(lambda: setattr(session, "permanent", False))
-
-        assert not browser.visit(lambda: session.permanent).value
-
     def test_repr(self, site):
         """A session is shown without its content, without its secret, and without a load."""
         browser = site.browser()

@@ -29,12 +29,12 @@ NEWEST = "8"
 #: The tests that go through a client of the application's, and soon end.
 QUICK = (
     "tests/admin/test_admin.py",
-    "tests/client/test_server.py",
+    "tests/client/test_commands.py",
     "tests/failure/test_failure.py",
     "tests/request/test_applications.py",
     "tests/request/test_changes.py",
     "tests/request/test_permanent.py",
-    "tests/request/test_plan.py",
+    "tests/request/test_loading.py",
     "tests/request/test_refused.py",
     "tests/request/test_round_trips.py",
     "tests/request/test_save.py",
@@ -42,9 +42,9 @@ QUICK = (
     "tests/request/test_user_sessions.py",
     "tests/storage/test_commit.py",
     "tests/storage/test_damage.py",
-    "tests/storage/test_index.py",
+    "tests/storage/test_user_index.py",
     "tests/storage/test_replay.py",
-    "tests/storage/test_store.py",
+    "tests/storage/test_session_hash.py",
 )
 
 _COUNTED = re.compile(r"(\d+) (passed|failed|errors?|skipped)")

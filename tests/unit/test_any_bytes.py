@@ -1,7 +1,7 @@
 """Any bytes from outside are read or refused, and nothing else (what needs no server).
 
 Cookies, stored values and URLs have such tests in ``test_cookie.py``, ``test_codec.py`` and
-``test_url.py``, damaged hashes in ``test_any_fields.py``.
+``test_any_url.py``, damaged hashes in ``test_any_fields.py``.
 """
 
 from __future__ import annotations

@@ -54,16 +54,6 @@ class TestRequests:
         assert 1 == cost.round_trips
         assert cost.bytes_out <= 2048
 
-    def test_all(self, server):
-        """With SESSION_LOAD = "all" every load is one HGETALL."""
-        browser = Site(server, SESSION_LOAD="all").browser()
-        browser.set(**LARGE)
-        browser.visit(lambda: session["key1"])
-
-        cost, _ = cost_of(browser, lambda: session["key1"])
-
-        assert ["hgetall"] == cost.names
-
     def test_small(self, server):
         """A small session is always loaded whole."""
         browser = Site(server).browser()
