@@ -138,14 +138,18 @@ NOTICED = [
         Rewrite(
             "storage.session_hash",
             "_COMMIT",
-            "elseif not born then\n  return {'gone'}",
-            "elseif not born then\n  born = now",
+            "elseif held[5] ~= mark(proof) then\n  local rotated",
+            "elseif not born then\n  born = now\n"
+            "elseif held[5] ~= mark(proof) then\n  local rotated",
         ),
     ),
     Breakage(
         "a save does not look whether its cookie opens the session",
         Rewrite(
-            "storage.session_hash", "_COMMIT", "elseif held[5] ~= '0' then", "elseif false then"
+            "storage.session_hash",
+            "_COMMIT",
+            "elseif held[5] ~= mark(proof) then",
+            "elseif not born then\n  return {'gone', told}\nelseif false then",
         ),
     ),
     Breakage(
@@ -153,8 +157,8 @@ NOTICED = [
         Rewrite(
             "storage.session_hash",
             "_COMMIT",
-            "set('@secret:' .. proof, stamp)",
-            "set('@secret:' .. proof, '0')",
+            "if rotates then\n  local retired",
+            "if false then\n  local retired",
         ),
     ),
     Breakage(
@@ -162,7 +166,7 @@ NOTICED = [
         Rewrite(
             "storage.session_hash",
             "_COMMIT",
-            "if fresh ~= '' and held[6] == '0' and born",
+            "if fresh ~= '' and held[6] == mark(fresh) and born",
             "if false",
         ),
     ),

@@ -49,6 +49,7 @@ from flask_redis_session.storage import revocation as revocation_module
 from flask_redis_session.storage import session_hash as store_module
 from flask_redis_session.storage import token as token_module
 from flask_redis_session.storage import user_index as index_module
+from flask_redis_session.storage.record import mark
 from tests.concurrency.interleaving import (
     READS,
     Explored,
@@ -186,7 +187,7 @@ class Snapshot:
         return [
             name.removeprefix("@secret:")
             for name, value in fields.items()
-            if name.startswith("@secret:") and value == "0"
+            if name.startswith("@secret:") and value.startswith("s")
         ]
 
     def opens(self, token: Token) -> bool:
@@ -225,7 +226,7 @@ class Held:
             "@born": f"{now - 1000:.3f}",
             "@seen": f"{seen:.3f}",
             "@idle": f"{DAY:.0f}",
-            f"@secret:{token_of(self.name).digest}": "0",
+            f"@secret:{token_of(self.name).digest}": mark(token_of(self.name).digest),
         }
         if self.user is not None:
             fields |= {"@user": self.user, "user_id": orjson.dumps(int(self.user))}

@@ -212,7 +212,9 @@ class Site:
                     self.redis.zincrby(name, -seconds, member)
             else:
                 for field, value in self.redis.hgetall(name).items():
-                    if field in (b"@born", b"@seen") or (b"@secret:" in field and value != b"0"):
+                    if field in (b"@born", b"@seen") or (
+                        b"@secret:" in field and value[:1] != b"s"
+                    ):
                         self.redis.hincrbyfloat(name, field, -seconds)
             self.redis.pexpire(name, max(0, self.redis.pttl(name) - int(seconds * 1000)))
 
