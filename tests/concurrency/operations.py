@@ -120,12 +120,13 @@ def repeatable_tokens() -> Iterator[None]:
         drawn[key] = drawn.get(key, 0) + 1
         return f"new-{actor.number}-{drawn[key]}".ljust((size * 8 + 5) // 6, "_")
 
-    original: Callable[[int], str] = token_module.token_urlsafe
-    token_module.token_urlsafe = draw  # type: ignore[attr-defined]
+    module: Any = token_module
+    original: Callable[[int], str] = module.token_urlsafe
+    module.token_urlsafe = draw
     try:
         yield
     finally:
-        token_module.token_urlsafe = original  # type: ignore[attr-defined]
+        module.token_urlsafe = original
 
 
 # --------------------------------------------------------------------------- what Redis holds

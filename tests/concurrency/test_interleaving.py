@@ -24,7 +24,7 @@ from tests.concurrency.operations import (
     SIGNED_IN,
     Stage,
 )
-from tests.support.faults import figure
+from tests.support.figures import figure
 
 pytestmark = pytest.mark.one_server("puts the commands to one server in order")
 

@@ -70,3 +70,16 @@ def nested(leaves: int) -> st.SearchStrategy[Any]:
 
 
 values = nested(30)
+
+
+def form(value: Any) -> Any:
+    """Return what tells two values apart that ``==`` takes for equal, and joins NaN with NaN."""
+    kind = type(value)
+    if kind is dict:
+        return kind, [(form(name), form(item)) for name, item in value.items()]
+    if kind in {list, tuple}:
+        return kind, [form(item) for item in value]
+    if kind is set:
+        return kind, sorted(repr(form(item)) for item in value)
+    # An int may have more digits than Python writes.
+    return kind, hex(value) if kind is int else repr(value)

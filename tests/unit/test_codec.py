@@ -25,9 +25,8 @@ from markupsafe import Markup
 from flask_redis_session.errors import UnreadableValue, UnstorableValue
 from flask_redis_session.request import codec
 from flask_redis_session.request.codec import MAX_DEPTH, bases, decode, encode, kinds, tags
-from tests.load.structure import form
 from tests.support.effort import unhurried
-from tests.support.values import json_scalars, json_values, values
+from tests.support.values import form, json_scalars, json_values, values
 
 AWARE = datetime(2030, 1, 2, 3, 4, 5, 678901, timezone(timedelta(hours=-3, minutes=-30)))
 NAIVE = AWARE.replace(tzinfo=None)

@@ -24,10 +24,9 @@ from werkzeug.local import LocalProxy
 
 from flask_redis_session.errors import UnstorableValue
 from flask_redis_session.request.codec import MAX_DEPTH, decode, encode
-from tests.load.structure import form
 from tests.support.effort import effort
 from tests.support.servers import Server
-from tests.support.values import datetimes, halves
+from tests.support.values import datetimes, form, halves
 from tests.support.webapp import Site
 
 FLASK = TaggedJSONSerializer()

@@ -186,4 +186,4 @@ def test_session_info_is_frozen():
 
     assert not info.current
     with pytest.raises(dataclasses.FrozenInstanceError):
-        info.current = True
+        info.current = True  # type: ignore[misc]
