@@ -207,7 +207,8 @@ class RedisSessionInterface(SessionInterface):
         )
         current = _session_of_request()
         ended = 0
-        for page in backend.users.revoke(user, selection):
+        own = None if current is None else current._cookie_sid()  # noqa: SLF001
+        for page in backend.users.revoke(user, selection, own=own):
             ended += len(page)
             if current is not None:
                 current._ended_outside(backend, page)  # noqa: SLF001

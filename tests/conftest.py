@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support import clients
-from tests.support import servers as servers_module
 from tests.support.servers import (
     CLUSTERS,
     PROGRAMS,
@@ -24,6 +23,7 @@ from tests.support.servers import (
     Missing,
     Server,
     Servers,
+    programs,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Take the server and the client that are chosen."""
     first = _chosen(config)[0]
-    servers_module.default = CLUSTERS.get(first, first)
+    programs.default = CLUSTERS.get(first, first)
     clients.choose(config)
 
 

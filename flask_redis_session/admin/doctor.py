@@ -20,14 +20,16 @@ from time import monotonic
 from typing import Literal, NamedTuple
 
 from flask_redis_session.application import ApplicationBackend
-from flask_redis_session.client.commands import Script
+from flask_redis_session.client.commands import Script, lua
 from flask_redis_session.storage.record import number, text
 from flask_redis_session.storage.token import is_sid
 
 from .keyspace import INDEX, PAGE, KeySpace, Other
 
-_SESSION = Script(__package__, "doctor_session.lua")
-_INDEX = Script(__package__, "doctor_index.lua")
+_SESSION = Script(
+    lua("flask_redis_session.storage", "secrets.lua"), lua(__package__, "doctor_session.lua")
+)
+_INDEX = Script(lua(__package__, "doctor_index.lua"))
 
 #: How long a request may be half-way between a hash and an index, in seconds. Our own clients give
 #: up after a few seconds, but a client that the application passes may have no timeout.

@@ -6,7 +6,7 @@
 -- ARGV[3]  idle lifetime in seconds, for a session that has none of its own
 --
 -- Replies {state, now, ttl, born, seen, user}. The state is
---   none      nothing is there
+--   none      nothing is there, or the tombstones of a session that ended a moment ago
 --   other     the key is of another type
 --   broken    no cookie can open it; 'mend' deletes it
 --   overdue   it has no expiry and should have ended by now; 'mend' deletes it
@@ -22,13 +22,6 @@ local MANY = 1000
 
 local LONGEST = 100 * 365.25 * 86400 -- the longest lifetime, in seconds
 
--- As in commit.lua: a session that a cookie opens there must not count as broken here.
-local function number(text)
-  if text and #text <= 32 and string.find(text, '^%d+%.?%d*$') and string.byte(text, -1) ~= 46 then
-    return tonumber(text)
-  end
-end
-
 local kind = redis.call('TYPE', key).ok
 if kind ~= 'hash' then
   return {kind == 'none' and 'none' or 'other'}
@@ -40,7 +33,7 @@ local function opens()
     return true
   end
   for _, field in ipairs(redis.call('HKEYS', key)) do
-    if string.sub(field, 1, 8) == '@secret:' and redis.call('HGET', key, field) == '0' then
+    if string.sub(field, 1, 8) == '@secret:' and redis.call('HGET', key, field) == mark(string.sub(field, 9)) then
       return true
     end
   end
@@ -49,6 +42,10 @@ end
 
 local held = redis.call('HMGET', key, '@born', '@seen', '@idle', '@user')
 local born, seen, user = number(held[1]), number(held[2]), held[4]
+local left = redis.call('PTTL', key)
+if not held[1] and left >= 0 and left <= TOMBSTONE * 1000 then
+  return {'none'}
+end
 if not born or not opens() then
   if mends then
     redis.call('UNLINK', key)

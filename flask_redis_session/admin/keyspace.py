@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from flask_redis_session.application import ApplicationBackend
-from flask_redis_session.client.commands import ZREVRANGE, Commands, Script
+from flask_redis_session.client.commands import ZREVRANGE, Commands, Script, lua
 from flask_redis_session.errors import StoreUnavailable
 from flask_redis_session.storage.record import BORN, SEEN, USER, number, text
 from flask_redis_session.storage.revocation import Revocation, Selection
@@ -16,7 +16,7 @@ from flask_redis_session.storage.token import is_sid
 
 from .cluster_scan import nodes_to_scan
 
-_INDEX = Script(__package__, "doctor_index.lua")
+_INDEX = Script(lua(__package__, "doctor_index.lua"))
 
 #: How many keys SCAN goes through at a time.
 PAGE = 1000

@@ -15,6 +15,7 @@ from flask_redis_session.errors import StoreUnavailable, WrongType
 
 from .library import exceptions_of, failures_of, library_of
 from .outage import Outage
+from .pools import close_idle
 
 log = logging.getLogger("flask_redis_session")
 
@@ -30,6 +31,9 @@ _SCRIPTED = {"EVAL", "EVALSHA"}
 #: connections and renews its tables while other threads use them.
 _RACES = (AttributeError, RuntimeError, ValueError)
 
+#: What a client raises if a reply has not the form of one to its command.
+_UNREADABLE = (TypeError, ValueError, IndexError, AttributeError, KeyError)
+
 #: One command as it goes over the wire. A script is one whose name is ``EVALSHA``.
 Command = tuple[Any, ...]
 
@@ -37,12 +41,11 @@ Command = tuple[Any, ...]
 class Script:
     """A Lua script of this package, called by its digest.
 
-    :param package: the package that its file is in.
-    :param name: the name of its file.
+    :param texts: its text, in one or several pieces.
     """
 
-    def __init__(self, package: str, name: str) -> None:
-        self.text = files(package).joinpath(name).read_text("utf-8")
+    def __init__(self, *texts: str) -> None:
+        self.text = "".join(texts)
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
         _SCRIPTS[self.sha] = self
 
@@ -52,6 +55,15 @@ class Script:
 
 
 _SCRIPTS: dict[str, Script] = {}
+
+
+def lua(package: str, name: str) -> str:
+    """Return the text of a Lua file.
+
+    :param package: the package that it is in.
+    :param name: its name.
+    """
+    return files(package).joinpath(name).read_text("utf-8")
 
 
 class Commands:
@@ -88,8 +100,20 @@ class Commands:
             return self.call(_in_full(command))
         except self._failures as error:
             raise self._judged(error, command) from error
+        except _UNREADABLE as error:
+            raise self.mistrust() from error
         self._answered()
         return reply
+
+    def mistrust(self) -> StoreUnavailable:
+        """Close the idle connections, because a reply belonged to another command.
+
+        :returns: the failure to raise: whatever the reply says, it is not for whoever asked.
+        """
+        close_idle(self._client)
+        error = ConnectionError("A reply belonged to another command; its connection was closed.")
+        self._outage.failed(error)
+        return StoreUnavailable(retry_after=self._retry_after)
 
     def in_order(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands so that each is carried out before the next, in one round trip if possible.
@@ -196,6 +220,8 @@ class Commands:
             replies: list[Any] = pipeline.execute(raise_on_error=False)
         except self._failures as error:
             raise self._judged(error, commands[0]) from error
+        except _UNREADABLE as error:
+            raise self.mistrust() from error
         for reply in replies:
             if isinstance(reply, Exception):
                 # It would keep the request alive, by way of the frames that it went through.

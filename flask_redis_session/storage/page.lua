@@ -6,13 +6,19 @@
 -- ARGV[3]  the score and
 -- ARGV[4]  the name of the member after which the page begins; '-inf' and '' for the first page
 --
--- Replies member, score, member, score, …
+-- Replies key, member, score, member, score, … The key shows whose index it is.
 --
 -- The place is given by a member, not by a cursor or a rank: so it means the same on a server that
 -- took over, and after members were added or removed. No member moves down past the place, because
 -- a score only grows.
 
 local key = KEYS[1]
+
+-- A score in the future counts as now: the server's clock had jumped.
+local below = ARGV[2]
+if (tonumber(string.sub(below, 2)) or 0) > tonumber(redis.call('TIME')[1]) then
+  below = '+inf'
+end
 
 -- Byte by byte, as Redis does: in Lua, "<" of texts depends on the server's locale.
 local function follows(name, other)
@@ -36,8 +42,10 @@ while first < behind do
   end
 end
 
-local last = math.min(first + tonumber(ARGV[1]), redis.call('ZCOUNT', key, '-inf', ARGV[2])) - 1
+local last = math.min(first + tonumber(ARGV[1]), redis.call('ZCOUNT', key, '-inf', below)) - 1
 if last < first then
-  return {}
+  return {key}
 end
-return redis.call('ZRANGE', key, first, last, 'WITHSCORES')
+local page = redis.call('ZRANGE', key, first, last, 'WITHSCORES')
+table.insert(page, 1, key)
+return page

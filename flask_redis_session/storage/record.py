@@ -149,23 +149,30 @@ class Binding(NamedTuple):
     address: str | None = None
 
 
-def standing_of(born: bytes | None, secret: bytes | None, now: float) -> Standing:
+def mark(proof: str) -> bytes:
+    """Return the value of a secret that opens its session: a reply shows by it whose it is.
+
+    :param proof: the digest of the secret.
+    """
+    return b"s" + proof[:8].encode()
+
+
+def standing_of(born: bytes | None, secret: bytes | None, proof: str, now: float) -> Standing:
     """Judge a cookie by what the session hash holds.
 
     :param born: the value of ``@born``.
     :param secret: the value of ``@secret:<digest>`` for the cookie's secret.
+    :param proof: that digest.
     :param now: epoch seconds.
     """
-    if number(born) is None:
-        return "gone"
-    if secret == b"0":
-        return "live"
+    if secret == mark(proof):
+        return "gone" if number(born) is None else "live"
     rotated = number(secret)
-    # abs: if the server's clock was set back, the tombstone lies in the future. It must not count
-    # until that future has come.
+    # abs: after a clock was set back, a tombstone seems to come from the future. It must not be
+    # honoured until that future has come.
     if rotated is not None and abs(now - rotated) <= TOMBSTONE:
         return "rotated"
-    return "unknown"
+    return "gone" if number(born) is None else "unknown"
 
 
 def expiry(

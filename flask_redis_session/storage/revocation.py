@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from flask_redis_session.client.commands import Command, Commands, Script
+from flask_redis_session.client.commands import Command, Commands, Script, lua
 from flask_redis_session.errors import (
     RevocationIncomplete,
     RevocationUnconfirmed,
@@ -15,8 +16,8 @@ from flask_redis_session.errors import (
 
 from .user_index import Member, UserIndex, members_of
 
-_REVOKE = Script(__package__, "revoke.lua")
-_PAGE = Script(__package__, "page.lua")
+_REVOKE = Script(lua(__package__, "secrets.lua"), lua(__package__, "revoke.lua"))
+_PAGE = Script(lua(__package__, "page.lua"))
 
 #: How many members of an index one page has. A page costs two round trips, and a revocation may
 #: cost one per thousand sessions.
@@ -60,12 +61,20 @@ class Revocation:
     :param index: the indexes of the users.
     :param wait: how many replicas must have it, and how long it waits for them in milliseconds,
         as in ``SESSION_REVOKE_WAIT``; ``None``: it does not wait.
+    :param own: the sid of the request that revokes, which leaves its tombstones if it ends.
     """
 
-    def __init__(self, redis: Commands, index: UserIndex, wait: tuple[int, int] | None) -> None:
+    def __init__(
+        self,
+        redis: Commands,
+        index: UserIndex,
+        wait: tuple[int, int] | None,
+        own: str | None = None,
+    ) -> None:
         self._redis = redis
         self._index = index
         self._wait = wait
+        self._own = own
         self._revoked = 0
         #: The smallest number of replicas that have a part of it.
         self._replicas: int | None = None
@@ -105,7 +114,8 @@ class Revocation:
         removable: list[Member] = []
         while True:
             page = _PAGE.on(self._index.key(user), PAGE, below, *place)
-            found = self._redis.together([page, *self._index.remove_dead(user, removable)])[0]
+            reply = self._redis.together([page, *self._index.remove_dead(user, removable)])[0]
+            found = self._index.proven(self._index.key(user), reply)
             revoked, dead = self._page(user, members_of(found), selection)
             removable = revoked + dead
             yield [sid for sid, _ in revoked]
@@ -142,14 +152,23 @@ class Revocation:
             "" if limit is None else repr(limit)
             for limit in (selection.before, selection.created_before)
         ]
+        keys = [self._index.session_key(sid) for sid, _ in owned]
         commands: list[Command] = [
-            _REVOKE.on(self._index.session_key(sid), user, *limits) for sid, user in owned
+            _REVOKE.on(key, user, *limits, "own" if sid == self._own else "")
+            for key, (sid, user) in zip(keys, owned, strict=True)
         ]
-        replies = self._sent(commands)
+        replies = [
+            self._verdict(key, reply) for key, reply in zip(keys, self._sent(commands), strict=True)
+        ]
         self._revoked += replies.count(1)
         return replies
 
-    def _sent(self, commands: Sequence[Command]) -> list[int]:
+    def _verdict(self, key: bytes, reply: Any) -> int:
+        if not isinstance(reply, list) or len(reply) != 2 or reply[1] != key:
+            raise self._redis.mistrust()
+        return int(reply[0])
+
+    def _sent(self, commands: Sequence[Command]) -> list[Any]:
         if self._wait is None or not commands:
             return self._redis.together(commands)
         # WAIT is about the writes of its own connection, so it goes in the same pipeline. The

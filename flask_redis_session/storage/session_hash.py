@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from flask_redis_session.client.commands import HGETALL, HMGET, Command, Commands, Script
+from flask_redis_session.client.commands import HGETALL, HMGET, Command, Commands, Script, lua
 from flask_redis_session.errors import StoreUnavailable, WrongType
 
 from .clock import Clock
@@ -22,6 +22,8 @@ from .record import (
     Binding,
     Changes,
     Record,
+    Standing,
+    mark,
     number,
     standing_of,
     text,
@@ -29,8 +31,9 @@ from .record import (
 from .token import Token
 from .user_index import UserIndex
 
-_COMMIT = Script(__package__, "commit.lua")
-_TIME = Script(__package__, "time.lua")
+_SECRETS = lua(__package__, "secrets.lua")
+_COMMIT = Script(_SECRETS, lua(__package__, "commit.lua"))
+_PROVE = Script(_SECRETS, lua(__package__, "prove.lua"))
 
 
 @lru_cache(maxsize=64)
@@ -112,36 +115,47 @@ class SessionHashes:
         :param fields: the user's fields to load; ``None``: all fields.
         :raises StoreUnavailable: if Redis fails.
         """
-        key, proof = self.key(token.sid), token.proof
-        secret = SECRET + proof.encode()
+        found = self._ask(token, fields)
+        proof = token.proof
+        if found.get(SECRET + proof.encode()) != mark(proof):
+            # Nothing proves that this is the reply to our command.
+            return Record(self._proven_standing(token))
+        record = Record("live", found, proof)
+        born = record.born
+        return Record("gone") if born is None or self._is_over(born, token) else record
+
+    def _is_over(self, born: float, token: Token) -> bool:
+        """Tell whether a session's absolute lifetime is over, by the server's clock."""
+        if self._absolute is None:
+            return False
+        if not self.clock.is_heard:
+            self._proven_standing(token)
+        return born + self._absolute <= self.clock.now()
+
+    def _ask(self, token: Token, fields: Sequence[bytes] | None) -> dict[bytes, bytes]:
+        key = self.key(token.sid)
         try:
             if fields is None:
-                found = self._redis.call((HGETALL, key))
-            else:
-                names = (BORN, secret, SEEN, IDLE, USER, *fields)
-                values = self._redis.call((HMGET, key, *names))
-                found = {
-                    name: value
-                    for name, value in zip(names, values, strict=True)
-                    if value is not None
-                }
+                found: Any = self._redis.call((HGETALL, key))
+                return found if isinstance(found, dict) else {}
+            names = (BORN, SECRET + token.proof.encode(), SEEN, IDLE, USER, *fields)
+            values = self._redis.call((HMGET, key, *names))
         except WrongType:
-            return Record("gone")
-        if self._absolute is not None or found.get(secret, b"0") != b"0":
-            self._hear_the_time(key)
-        now = self.clock.now()
-        standing = standing_of(found.get(BORN), found.get(secret), now)
-        record = Record(standing, found if standing == "live" else {}, proof)
-        born = record.born
-        if self._absolute is not None and born is not None and born + self._absolute <= now:
-            return Record("gone")
-        return record
+            return {}
+        if not isinstance(values, list) or len(values) != len(names):
+            raise self._redis.mistrust()
+        pairs = zip(names, values, strict=True)
+        return {name: value for name, value in pairs if value is not None}
 
-    def _hear_the_time(self, key: bytes) -> None:
-        """Ask for the server's time once, so that no session is judged by a worker's own clock."""
-        if not self.clock.is_heard:
-            seconds, microseconds = self._redis.call(_TIME.on(key))
-            self.clock.hear(int(seconds) + int(microseconds) / 1e6)
+    def _proven_standing(self, token: Token) -> Standing:
+        """Ask whether a cookie opens its session, by a reply that proves whose it is."""
+        reply = self._redis.call(_PROVE.on(self.key(token.sid), token.proof))
+        if not isinstance(reply, list) or len(reply) != 5 or reply[0] != mark(token.proof):
+            raise self._redis.mistrust()
+        _, seconds, microseconds, born, secret = reply
+        now = int(seconds) + int(microseconds) / 1e6
+        self.clock.hear(now)
+        return standing_of(born, secret, token.proof, now)
 
     def is_due(self, born: float | None, seen: float | None, idle: float | None) -> bool:
         """Tell whether a session that is only read should be touched.
@@ -168,9 +182,9 @@ class SessionHashes:
         """
         script = self._script(token, changes, lifetime, proof="", fresh=token, binding=binding)
         if binding.user is None:
-            return self._committed(self._redis.call(script))
+            return self._committed(self._redis.call(script), token)
         add = self.index.add(binding.user, token.sid, lifetime.idle)
-        return self._indexed(token.sid, script, [script, add])
+        return self._indexed(token, script, [script, add], binding.user)
 
     def commit(
         self,
@@ -192,7 +206,7 @@ class SessionHashes:
         :param known: what was loaded of it; ``None``: nothing was.
         :raises StoreUnavailable: if Redis fails.
         """
-        proof = (known and known.proof) or token.proof
+        proof = token.proof
         script = self._script(token, changes, lifetime, proof=proof, fresh=fresh, binding=binding)
         user = known.user if known is not None else None
         touched = False
@@ -200,17 +214,18 @@ class SessionHashes:
             # The index first: if this process dies between the two, a superfluous member does no
             # harm, but a live session outside the index could not be revoked.
             add = self.index.add(binding.user, token.sid, lifetime.idle)
-            committed = self._indexed(token.sid, script, [add, script])
-        elif binding is None and user is not None and lifetime.fixed:
-            # For the same reason the life of the index is extended before that of the session.
-            touch = self.index.touch(user, token.sid, lifetime.idle)
-            committed = self._committed(self._redis.in_order([touch, script])[1])
-        elif binding is None and known is not None and user is not None and self._crosses(known):
+            committed = self._indexed(token, script, [add, script], binding.user)
+        elif (
+            binding is None
+            and user is not None
+            and known is not None
+            and (lifetime.fixed or self._crosses(known))
+        ):
             touched = True
-            touch = self.index.touch(user, token.sid, known.idle or lifetime.idle)
-            committed = self._committed(self._redis.in_order([script, touch])[0])
+            idle = lifetime.idle if lifetime.fixed else known.idle or lifetime.idle
+            committed = self._with_touch(token, script, self.index.touch(user, token.sid, idle))
         else:
-            committed = self._committed(self._redis.call(script))
+            committed = self._committed(self._redis.call(script), token)
         if committed.what not in ("saved", "ended"):
             return committed
         if known is not None and committed.user != user:
@@ -220,24 +235,36 @@ class SessionHashes:
         self._follow(token.sid, committed, binding, due=due)
         return committed
 
-    def _indexed(self, sid: str, script: Command, commands: Sequence[Command]) -> Committed:
+    def _with_touch(self, token: Token, script: Command, touch: Command) -> Committed:
+        """Send a commit and the touch of an index; the commit stands even if the touch fails."""
+        first, *_ = self._redis.outcomes([script, touch])
+        if isinstance(first, Exception):
+            raise first
+        return self._committed(first, token)
+
+    def _indexed(
+        self, token: Token, script: Command, commands: Sequence[Command], user: str
+    ) -> Committed:
         """Send a commit and the command that adds the session to an index; both succeed or none.
 
-        :param sid: the session.
+        :param token: the session's cookie.
         :param script: the commit.
         :param commands: the two, in the order in which to send them.
+        :param user: whose index it is.
         :raises StoreUnavailable: if one of them was refused.
         """
         replies = self._redis.outcomes(commands)
         refusals = [reply for reply in replies if isinstance(reply, StoreUnavailable)]
-        if not refusals:
-            return self._committed(replies[commands.index(script)])
         at = commands.index(script)
+        if not refusals:
+            committed = self._committed(replies[at], token)
+            self.index.remove_some_dead(user, replies[1 - at])
+            return committed
         stands = at < len(replies) and not isinstance(replies[at], Exception)
-        if stands and self._committed(replies[at]).what == "saved":
+        if stands and self._committed(replies[at], token).what == "saved":
             # It is stored, but in no index, so that it could not be revoked. Nobody has its cookie.
             with suppress(StoreUnavailable):
-                self._redis.call(("UNLINK", self.key(sid)))
+                self._redis.call(("UNLINK", self.key(token.sid)))
         raise refusals[0]
 
     def _follow(
@@ -292,8 +319,10 @@ class SessionHashes:
             *(part for item in sets.items() for part in item),
         )
 
-    def _committed(self, reply: Any) -> Committed:
-        what, *state = reply
+    def _committed(self, reply: Any, token: Token) -> Committed:
+        if not isinstance(reply, list) or len(reply) < 2 or reply[1] != mark(token.proof):
+            raise self._redis.mistrust()
+        what, _, *state = reply
         if not state:
             return Committed(what.decode())
         now, born, seen, idle, user = state

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
-from flask_redis_session.client.commands import HMGET, ZREVRANGE, Command, Commands, Script
-from flask_redis_session.errors import WrongType
+from flask_redis_session.client.commands import Command, Commands, Script, lua
+from flask_redis_session.errors import StoreUnavailable
 
 from .record import (
     ADDRESS,
@@ -24,8 +25,10 @@ from .record import (
 )
 from .token import is_sid
 
-_INDEX = Script(__package__, "index.lua")
-_REMOVE = Script(__package__, "remove.lua")
+_INDEX = Script(lua(__package__, "index.lua"))
+_REMOVE = Script(lua(__package__, "remove.lua"))
+_LIST = Script(lua(__package__, "list.lua"))
+_READ = Script(lua(__package__, "read.lua"))
 
 #: A session in an index: its sid and its score.
 Member = tuple[str, float]
@@ -35,6 +38,9 @@ REMOVED = 1000
 
 #: How many sessions are described in one round trip.
 LISTED = 500
+
+#: A sign-in to an index with more members looks at some of them, and removes those that are dead.
+MANY = 100
 
 
 class UserIndex:
@@ -76,16 +82,16 @@ class UserIndex:
         :param sid: the session.
         :param idle: its idle lifetime in seconds; the index lives for twice as long.
         """
-        return _INDEX.on(self.key(user), sid, "add", self._milliseconds(idle))
+        return _INDEX.on(self.key(user), sid, "add", self._milliseconds(idle), MANY)
 
     def touch(self, user: str, sid: str, idle: float) -> Command:
-        """Return the command that records that a session was seen, if it is in the index.
+        """Return the command that records that a session was seen, and puts back a lost member.
 
         :param user: the user's id, as text.
         :param sid: the session.
         :param idle: its idle lifetime in seconds; the index lives for twice as long.
         """
-        return _INDEX.on(self.key(user), sid, "touch", self._milliseconds(idle))
+        return _INDEX.on(self.key(user), sid, "touch", self._milliseconds(idle), MANY)
 
     def remove(self, user: str, sid: str, now: bytes) -> Command:
         """Return the command that removes a session from a user's index.
@@ -144,62 +150,77 @@ class UserIndex:
                 arrived[info.sid] = max(seen, scores[info.sid])
         return sorted(arrived, key=lambda sid: (arrived[sid], sid), reverse=True)
 
+    def remove_some_dead(self, user: str, sample: Any) -> None:
+        """Remove the dead among some members, which a sign-in was told of.
+
+        :param user: the user's id, as text.
+        :param sample: member, score, member, score, … as ``index.lua`` replied it.
+        """
+        if not isinstance(sample, list) or not sample:
+            return
+        # The sign-in stands even if Redis fails now; the next one removes them.
+        with suppress(StoreUnavailable):
+            members = [*dict(members_of(sample)).items()]
+            born = self.read_fields([sid for sid, _ in members], (BORN,))
+            dead = [one for one, (at,) in zip(members, born, strict=True) if at is None]
+            self._redis.together(self.remove_dead(user, dead))
+
     def read_fields(
         self, sids: Sequence[str], names: Sequence[bytes]
     ) -> list[Sequence[bytes | None]]:
-        """Return the values of these fields for each session; ``None`` for each that is not there.
+        """Return the values of these fields for each session; of what is no session, ``None`` each.
 
         :param sids: the sessions.
         :param names: the fields.
         :raises StoreUnavailable: if Redis fails.
         """
-        commands = [(HMGET, self.session_key(sid), *names) for sid in sids]
-        try:
-            return self._redis.together(commands)
-        except WrongType:
-            # One by one: a key of another type must not hide the sessions beside it.
-            return [self._read_alone(command, len(names)) for command in commands]
+        keys = [self.session_key(sid) for sid in sids]
+        replies = self._redis.together([_READ.on(key, *names) for key in keys])
+        return [self.proven(key, reply) for key, reply in zip(keys, replies, strict=True)]
 
-    def _read_alone(self, command: Command, count: int) -> Sequence[bytes | None]:
-        try:
-            return self._redis.call(command)  # type: ignore[no-any-return]
-        except WrongType:
-            return [None] * count
+    def proven(self, key: bytes, reply: Any) -> list[Any]:
+        """Return what a reply says, if it begins with the key that was asked about.
+
+        :param key: the key.
+        :param reply: the reply.
+        :raises StoreUnavailable: if it is the reply to another command.
+        """
+        if not isinstance(reply, list) or not reply or reply[0] != key:
+            raise self._redis.mistrust()
+        return reply[1:]
 
     def _pages(
         self, user: str, *, limit: int | None, offset: int
     ) -> Iterator[tuple[list[SessionInfo], list[Member]]]:
         """Yield live sessions, and the members of the index by which they were found."""
         left = limit
+        wanted = LISTED if left is None else min(left, LISTED)
         while left is None or left > 0:
-            wanted = LISTED if left is None else min(left, LISTED)
             members = self._newest(user, offset, wanted)
             infos, removed = self._describe(user, members)
-            yield infos, members
+            yield infos[:left], members
             if len(members) < wanted:
                 break
             offset += len(members) - removed
             left = None if left is None else left - len(infos)
+            # Where one page was not enough, many of the members may be dead.
+            wanted = LISTED
 
     def _newest(self, user: str, offset: int, count: int) -> list[Member]:
-        last = offset + count - 1
-        reply = self._redis.call((ZREVRANGE, self.key(user), offset, last, "WITHSCORES"))
-        if reply and not isinstance(reply[0], bytes):
-            # RESP3 replies with pairs, RESP2 with one after the other.
-            return [_member(*pair) for pair in reply]
-        return members_of(reply)
+        key = self.key(user)
+        return members_of(self.proven(key, self._redis.call(_LIST.on(key, offset, count))))
 
     def _describe(self, user: str, members: Sequence[Member]) -> tuple[list[SessionInfo], int]:
         """Describe a user's live sessions; remove the dead ones, and return how many they were."""
         sids = [sid for sid, _ in members]
         names = (BORN, SEEN, IDLE, USER, AGENT, ADDRESS)
         hashes = self.read_fields(sids, names)
-        # Only the dead are removed. A session that belongs to another user now may be on its
-        # way to this one.
+        # Only what has ended is removed. A session that belongs to another user now, or to nobody,
+        # may be on its way to this one.
         dead = [
             member
             for member, values in zip(members, hashes, strict=True)
-            if all(value is None for value in values) or not is_sid(member[0])
+            if values[0] is None or not is_sid(member[0])
         ]
         self._redis.together(self.remove_dead(user, dead))
         infos = [

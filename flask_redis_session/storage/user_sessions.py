@@ -101,25 +101,34 @@ class UserSessions:
         return size
 
     def revoke(
-        self, user: str, selection: Selection, *, reason: str = "revoked"
+        self,
+        user: str,
+        selection: Selection,
+        *,
+        reason: str = "revoked",
+        own: str | None = None,
     ) -> Iterator[list[str]]:
         """Revoke sessions of a user page by page, and announce each; yields their sids.
 
         :param user: the user's id, as text.
         :param selection: which of them.
         :param reason: for the signal.
+        :param own: the sid of the request that revokes, which leaves its tombstones if it ends.
         :raises RevocationIncomplete: if Redis fails on the way.
         :raises RevocationUnconfirmed: if too few replicas have it in time.
         """
-        revocation = self.revocation()
+        revocation = self.revocation(own)
         with revocation.checked():
             for page in revocation.of_user(user, selection):
                 self._announce(user, page, reason)
                 yield page
 
-    def revocation(self) -> Revocation:
-        """Return a revocation that is to begin."""
-        return Revocation(self._redis, self._hashes.index, self._wait)
+    def revocation(self, own: str | None = None) -> Revocation:
+        """Return a revocation that is to begin.
+
+        :param own: as for :meth:`revoke`.
+        """
+        return Revocation(self._redis, self._hashes.index, self._wait, own)
 
     def revoke_from(self, user: str, selection: Selection, current: str | None) -> list[str]:
         """Revoke sessions of a user out of a request; return the sids.
@@ -133,10 +142,10 @@ class UserSessions:
         before = selection.before
         if current is not None and before is not None and before <= self._hashes.clock.now():
             selection = replace(selection, keep=selection.keep | {current})
-        return [sid for page in self.revoke(user, selection) for sid in page]
+        return [sid for page in self.revoke(user, selection, own=current) for sid in page]
 
     def revoke_one(self, user: str, sid: str) -> list[str]:
-        """Revoke one session of a user, even if their index lacks it; return its sid if it lived.
+        """Revoke the session of a request, even if the index lacks it; return its sid if it lived.
 
         :param user: the user's id, as text.
         :param sid: the session.
@@ -144,7 +153,7 @@ class UserSessions:
         :raises RevocationUnconfirmed: if too few replicas have it in time.
         """
         selection = Selection(only=frozenset([sid]))
-        return [sid for page in self.revoke(user, selection) for sid in page]
+        return [one for page in self.revoke(user, selection, own=sid) for one in page]
 
     def revoke_surplus(self, user: str, *, keep: str) -> None:
         """Revoke a user's sessions beyond ``SESSION_MAX_PER_USER``.

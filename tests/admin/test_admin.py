@@ -186,6 +186,8 @@ class TestList:
         assert isinstance(info, SessionInfo)
         assert (browser.sid, "23", False) == (info.sid, info.user_id, info.current)
         assert info.created_at == info.last_seen_at
+        assert info.expires_at is not None
+        assert info.last_seen_at is not None
         assert timedelta(days=1) == info.expires_at - info.last_seen_at
         assert browser.secret not in repr(info)
 

@@ -9,6 +9,7 @@ import sys
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import flask
 import pytest
@@ -38,13 +39,14 @@ def site(valkey):
 def client_on(kind, valkey, cluster):
     """Yield a client of a kind, and close it."""
     port = cluster.nodes[0].port if "cluster" in kind else valkey.port
-    cls, options = {
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
         "redis": (redis_library.Redis, {}),
         "redis-decoded": (redis_library.Redis, {"decode_responses": True, "protocol": 3}),
         "valkey": (valkey_library.Valkey, {}),
         "redis-cluster": (redis_library.RedisCluster, {"decode_responses": True}),
         "valkey-cluster": (valkey_library.ValkeyCluster, {}),
-    }[kind]
+    }
+    cls, options = kinds[kind]
     client = cls(host=HOST, port=port, **options)
     try:
         yield client

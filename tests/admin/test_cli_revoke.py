@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -285,7 +286,7 @@ class TestRevokeAll:
                 visitor.sign_in(23)
             return together(server, commands)
 
-        signed_in = []
+        signed_in: list[Any] = []
         site.send("", lambda: None)
         monkeypatch.setattr(
             "flask_redis_session.client.commands.Commands.together", sign_in_before_the_end
@@ -320,7 +321,7 @@ class TestRedisFailsOnTheWay:
         with Server(None, *DURABLE) as server:
             site = Site(server)
             make(site.redis, 23, self.COUNT)
-            killed = []
+            killed: list[Any] = []
 
             def kill(app, **about):
                 if not killed:
@@ -348,7 +349,7 @@ class TestRedisFailsOnTheWay:
         with Server(None, *DURABLE) as server:
             site = Site(server, SESSION_REDIS_URL=server.url)
             make(site.redis, 23, self.COUNT)
-            restarted = []
+            restarted: list[Any] = []
 
             def restart(app, **about):
                 if not restarted:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
+from typing import Any
 
 import pytest
 import redis
@@ -14,7 +16,8 @@ from flask_redis_session.signals import session_ended
 from tests.client.test_clients import everything
 from tests.client.test_tls_acl import administer, rules
 from tests.support.commandline import make, run
-from tests.support.faults import AnyBrowser, Load, figure
+from tests.support.figures import figure
+from tests.support.load import AnyBrowser, Load
 from tests.support.servers import HOST, Cluster, wait_until
 from tests.support.webapp import Browser, Site, load_scripts, session
 
@@ -27,6 +30,10 @@ KEYS = {
     **dict.fromkeys(["zadd", "zcard"], 1),
     **dict.fromkeys(["time", "cluster", "command", "readonly", "asking", "info"], 0),
 }
+
+
+def _leads(cluster, node):
+    return node in cluster.primaries
 
 
 @pytest.fixture(params=["client", "url"])
@@ -156,7 +163,7 @@ def test_planned_failover(replicated):
         node.ask("SCRIPT", "FLUSH")
         node.ask("CLUSTER", "FAILOVER")
         # One after another: of two elections at once, one may fail.
-        wait_until(lambda node=node: node in replicated.primaries, "the replica takes over")
+        wait_until(partial(_leads, replicated, node), "the replica takes over")
     replicated.wait_ready()
 
     for browser in browsers:
@@ -186,7 +193,9 @@ def move(cluster, slot, source, target, *, ends=True):
 def test_migration(cluster):
     """Slots that move under load lose no acknowledged write, and refuse only as announced."""
     site = Site(cluster, SESSION_REDIS_URL=patient(cluster))
-    signed, wrong, stop = [], [], threading.Event()
+    signed: list[Any] = []
+    wrong: list[Any] = []
+    stop = threading.Event()
 
     def sign_in():
         while not stop.is_set():
@@ -231,7 +240,7 @@ def test_index_moves(cluster, ends):
     index = "session:user:23"
     source = cluster.node_of(index)
     target = cluster.nodes[(cluster.nodes.index(source) + 1) % 3]
-    moved = []
+    moved: list[Any] = []
 
     def move_index(_, **__):
         if not moved:
@@ -254,7 +263,7 @@ def test_slots_move_meanwhile(cluster, monkeypatch, command, ends):
     make(site.redis, None, 90)
     victims = make(site.redis, 23, 90)
     pages = KeySpace.pages
-    moved = []
+    moved: list[Any] = []
 
     def pages_and_a_move(survey):
         for page in pages(survey):

@@ -11,7 +11,8 @@ import pytest
 from flask_redis_session import RevocationUnconfirmed
 from tests.client.test_clients import everything
 from tests.client.test_tls_acl import rules
-from tests.support.faults import Load, figure
+from tests.support.figures import figure
+from tests.support.load import Load
 from tests.support.servers import HOST, NotReady, SentinelSet, wait_until
 from tests.support.webapp import Site, session
 

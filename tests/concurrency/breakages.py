@@ -83,14 +83,14 @@ def _index_after_the_cookie() -> None:
             threading.Timer(0.005, index._redis.call, [command]).start()
             return ("ZCARD", index.key("nobody"))
 
-        UserIndex.add = later  # type: ignore[method-assign]
+        UserIndex.add = later  # type: ignore[method-assign,assignment]
         try:
             return original(self, *args)
         finally:
             UserIndex.add = add  # type: ignore[method-assign]
 
     original = SessionHashes.create
-    SessionHashes.create = create  # type: ignore[method-assign]
+    SessionHashes.create = create  # type: ignore[method-assign,assignment]
 
 
 def _script_before_index() -> None:
@@ -106,7 +106,7 @@ def _all_is_written() -> None:
     def suspects(self: RedisSession) -> list[str]:
         return [*self._values]
 
-    RedisSession._suspects = suspects  # type: ignore[method-assign]
+    RedisSession._suspects = suspects  # type: ignore[method-assign,assignment]
     mapping_module._is_same = lambda stored, text: False
 
 
@@ -119,15 +119,16 @@ def _revocation_spares_one() -> None:
         return original(self, user, [*page][:-1], *args)
 
     original = Revocation._page
-    Revocation._page = spare  # type: ignore[method-assign]
+    Revocation._page = spare  # type: ignore[method-assign,assignment]
 
 
 def _every_refusal_clears() -> None:
     def refused(*args: Any) -> Any:
         return replace(original(*args), cookie="clear")
 
-    original = save_module._refused
-    save_module._refused = refused
+    save: Any = save_module
+    original = save._refused
+    save._refused = refused
 
 
 #: What a crowd notices within some thousand operations.
@@ -137,14 +138,18 @@ NOTICED = [
         Rewrite(
             "storage.session_hash",
             "_COMMIT",
-            "elseif not born then\n  return {'gone'}",
-            "elseif not born then\n  born = now",
+            "elseif held[5] ~= mark(proof) then\n  local rotated",
+            "elseif not born then\n  born = now\n"
+            "elseif held[5] ~= mark(proof) then\n  local rotated",
         ),
     ),
     Breakage(
         "a save does not look whether its cookie opens the session",
         Rewrite(
-            "storage.session_hash", "_COMMIT", "elseif held[5] ~= '0' then", "elseif false then"
+            "storage.session_hash",
+            "_COMMIT",
+            "elseif held[5] ~= mark(proof) then",
+            "elseif not born then\n  return {'gone', told}\nelseif false then",
         ),
     ),
     Breakage(
@@ -152,8 +157,8 @@ NOTICED = [
         Rewrite(
             "storage.session_hash",
             "_COMMIT",
-            "set('@secret:' .. proof, stamp)",
-            "set('@secret:' .. proof, '0')",
+            "if rotates then\n  local retired",
+            "if false then\n  local retired",
         ),
     ),
     Breakage(
@@ -161,7 +166,7 @@ NOTICED = [
         Rewrite(
             "storage.session_hash",
             "_COMMIT",
-            "if fresh ~= '' and held[6] == '0' and born",
+            "if fresh ~= '' and held[6] == mark(fresh) and born",
             "if false",
         ),
     ),

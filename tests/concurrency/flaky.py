@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import redis
@@ -160,7 +161,7 @@ class FlakyPipeline(redis.client.Pipeline):
             if replies:
                 self.flaky.part()
             try:
-                replies.append(self.flaky.sent(connection, lambda a=args, o=options: send(a, o)))
+                replies.append(self.flaky.sent(connection, partial(send, args, options)))
             except redis.ResponseError as error:
                 replies.append(error)
         if raise_on_error:

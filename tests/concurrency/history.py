@@ -91,18 +91,18 @@ class Event:
             came is not None
             and cookie is not None
             and came.sid == cookie.sid
-            and came.proof != cookie.proof
+            and came.secret != cookie.secret
         )
 
     def __str__(self) -> str:
-        came = f" by {self.came.sid}.{self.came.proof[:6]}" if self.came else ""
+        came = f" by {self.came.sid}.{self.came.secret[:6]}" if self.came else ""
         user = f" of user {self.user}" if self.user else ""
         fault = f" [{self.fault}]" if self.fault else ""
         return (
             f"#{self.number} {self.kind}{user}{came}{fault}"
             f" at {self.began:.6f} to {self.ended:.6f}: {self.status}"
             f"{', refused as ' + self.refused if self.refused else ''}"
-            f"{', sets ' + self.cookie.sid + '.' + self.cookie.proof[:6] if self.cookie else ''}"
+            f"{', sets ' + self.cookie.sid + '.' + self.cookie.secret[:6] if self.cookie else ''}"
             f"{', clears' if self.clears else ''}"
             f"{', ended ' + ', '.join(sid for sid, *_ in self.ends) if self.ends else ''}"
         )

@@ -34,6 +34,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any, Literal, NamedTuple
 
@@ -245,7 +246,7 @@ class GatedPipeline(redis.client.Pipeline):
         for at, (args, options) in enumerate(commands):
             behind = [later for later, _ in commands[at:]]
             try:
-                replies.append(_gated(connection, behind, lambda a=args, o=options: send(a, o)))
+                replies.append(_gated(connection, behind, partial(send, args, options)))
             except redis.ResponseError as error:
                 replies.append(error)
         if raise_on_error:

@@ -24,7 +24,7 @@ from tests.concurrency.operations import (
     SIGNED_IN,
     Stage,
 )
-from tests.support.faults import figure
+from tests.support.figures import figure
 
 pytestmark = pytest.mark.one_server("puts the commands to one server in order")
 
@@ -215,8 +215,8 @@ BROKEN = [
         "a save does not look whether its session is alive",
         store_module,
         "_COMMIT",
-        "elseif not born then\n  return {'gone'}",
-        "elseif not born then\n  born = now",
+        "elseif held[5] ~= mark(proof) then\n  local rotated",
+        "elseif not born then\n  born = now\nelseif held[5] ~= mark(proof) then\n  local rotated",
         SIGNED_IN,
         (o.SAVE, o.REVOKE_ALL),
     ),
@@ -224,8 +224,8 @@ BROKEN = [
         "a save does not look whether its cookie opens the session",
         store_module,
         "_COMMIT",
-        "elseif held[5] ~= '0' then",
-        "elseif false then",
+        "elseif held[5] ~= mark(proof) then",
+        "elseif not born then\n  return {'gone', told}\nelseif false then",
         SIGNED_IN,
         (o.SAVE, o.SIGN_IN_OTHER),
     ),
@@ -233,8 +233,8 @@ BROKEN = [
         "a rotation leaves the old secret open",
         store_module,
         "_COMMIT",
-        "set('@secret:' .. proof, stamp)",
-        "set('@secret:' .. proof, '0')",
+        "if rotates then\n  local retired",
+        "if false then\n  local retired",
         SIGNED_IN,
         (o.SIGN_IN_OTHER, o.READ),
     ),

@@ -10,7 +10,7 @@ import pytest
 from tests.concurrency.breakages import NOTICED
 from tests.concurrency.random_run import RandomRun, seed_of_run, told
 from tests.concurrency.verdict import violations
-from tests.support.faults import figure, took
+from tests.support.figures import figure, took
 
 pytestmark = pytest.mark.one_server("one process judges by one server's clock")
 

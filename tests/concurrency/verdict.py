@@ -149,5 +149,5 @@ class Requests:
             return
         if event.cookie is None:
             yield "signed in, and sets no cookie"
-        elif event.came is not None and event.cookie.proof == event.came.proof:
+        elif event.came is not None and event.cookie.secret == event.came.secret:
             yield "signed in, and its secret is the same"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import flask
 import pytest
 
+from tests.devices.browser import PHONE, SCREEN, chromium, overflow, serving, violations
 from tests.devices.site import EDGE, IPAD, IPHONE, Person, age, fill, make_app
-from tests.support.browser import PHONE, SCREEN, chromium, overflow, serving, violations
 from tests.tooling.test_demo import running
 
 if TYPE_CHECKING:

@@ -114,6 +114,13 @@ def runs(process: int) -> bool:
     return True
 
 
+def _begin(group: int) -> None:
+    """Prepare a process of a test before it becomes Python."""
+    os.setpgid(0, group)
+    # `nohup make test &` ignores SIGINT, and children inherit that: here they shall hear it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Home:
     """A temporary directory and the processes that take it for theirs."""
 
@@ -167,7 +174,7 @@ class Home:
                 env=self.environment
                 | environment
                 | ({"ENDS_WITH_TESTS": "1"} if ends_with_tests else {}),
-                preexec_fn=lambda: os.setpgid(0, group),  # noqa: PLW1509
+                preexec_fn=lambda: _begin(group),  # noqa: PLW1509
             )
         self.started.append(process)
         return process

@@ -9,16 +9,9 @@ import time
 import pytest
 
 from flask_redis_session import StoreUnavailable
-from tests.support.faults import (
-    FAULTS,
-    SOON,
-    AnyBrowser,
-    Load,
-    figure,
-    hanging,
-    out_of_memory,
-    took,
-)
+from tests.support.faults import FAULTS, hanging, out_of_memory
+from tests.support.figures import SOON, figure, took
+from tests.support.load import AnyBrowser, Load
 from tests.support.servers import Server, wait_until
 from tests.support.webapp import Site, session
 

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from tests.support import gauges
-from tests.support.faults import Gunicorn, figure
+from tests.support.figures import figure
+from tests.support.gunicorn import Gunicorn
 from tests.support.servers import Server, wait_until
 
 

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.failure.proxy import Proxy
-from tests.support.faults import SOON, AnyBrowser, figure, took
+from tests.support.figures import SOON, figure, took
+from tests.support.load import AnyBrowser
 from tests.support.webapp import Site, session
 
 pytestmark = pytest.mark.one_server("is about the way to one server")

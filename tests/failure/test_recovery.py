@@ -7,13 +7,15 @@ import socket
 import threading
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from flask_redis_session import RevocationIncomplete, RevocationUnconfirmed, StoreUnavailable
+from flask_redis_session import RevocationIncomplete, StoreUnavailable
 from flask_redis_session.signals import session_created, session_ended
 from tests.support.clients import LIBRARIES, application_client
 from tests.support.servers import HOST, Cluster, Server, wait_until
@@ -89,7 +91,7 @@ class TestRevocation:
             site = Site(server, SESSION_REDIS_URL=server.url)
             names = [f"{at:022}" for at in range(10_000)]
             store(server, names)
-            pages = []
+            pages: list[Any] = []
 
             def restart(_, sid, **__):
                 if not pages:
@@ -110,55 +112,6 @@ class TestRevocation:
         )
 
         assert [] == answer.cookies
-
-
-class TestReplicas:
-    """SESSION_REVOKE_WAIT: a revocation waits until replicas have it."""
-
-    @pytest.fixture
-    def pair(self, fragile):
-        """A server, and a replica of it that is in step."""
-        with Server(None, "--replicaof", HOST, str(fragile.port)) as replica:
-            wait_until(
-                lambda: b"master_link_status:up" in replica.ask("INFO", "replication"),
-                "the replica is in step",
-            )
-            yield fragile, replica
-
-    def test_confirmed(self, pair):
-        """With the replica in step, the sessions are gone there too."""
-        primary, replica = pair
-        client = application_client(primary, socket_timeout=20)
-        site = Site(primary, redis=client, SESSION_REVOKE_WAIT=(1, 10_000))
-        site.browsers(23, 3)
-        browser = site.browser()
-        browser.sign_in(23)
-
-        assert 3 == browser.visit(lambda: session.clear_user_sessions(keep_current=True)).value
-
-        names = {f"session:{browser.sid}".encode(), b"session:user:23"}
-
-        assert names == set(replica.ask("KEYS", "*"))
-
-    def test_unconfirmed(self, pair):
-        """Where the replica hangs, the sessions are ended and the call says what it could not."""
-        primary, replica = pair
-        site = Site(primary, SESSION_REVOKE_WAIT=(1, 50))
-        site.browsers(23, 3)
-        replica.pause()
-
-        with pytest.raises(RevocationUnconfirmed) as caught, site.app.app_context():
-            site.interface.revoke_sessions(23)
-
-        assert (3, 0) == (caught.value.ended, caught.value.replicas)
-        assert set() == site.names()
-
-    def test_nothing_to_confirm(self, fragile, hasty_client):
-        """Where no session was ended, nothing is waited for."""
-        site = Site(fragile, redis=hasty_client, SESSION_REVOKE_WAIT=(1, 50))
-
-        with site.app.app_context():
-            assert 0 == site.interface.revoke_sessions(23)
 
 
 class TestRecovery:
@@ -191,7 +144,7 @@ class TestRecovery:
             browser.visit()
             fragile.resume()
             wait_until(
-                lambda n=outage: browser.read() and len(caplog.records) == 2 * n,
+                partial(_logged, browser, caplog, 2 * outage),
                 "the end is logged",
             )
             browser.read()
@@ -370,9 +323,14 @@ class TestRecovery:
         assert {"user_id": 23} == browser.read()
 
 
+def _logged(browser, caplog, count):
+    """Read, and tell whether so many records are logged by now."""
+    return browser.read() and len(caplog.records) == count
+
+
 def _visited_at_once(browsers, enough):
     """Let browsers read their sessions again and again; return the statuses."""
-    statuses = []
+    statuses: list[Any] = []
 
     def visit(browser):
         environ = {_VIEW: lambda: session.get("user_id"), _VALUES: []}
@@ -418,7 +376,7 @@ class TestWaits:
     def deaf(self):
         """A site on a server that never answers, and the connections that it has met."""
         with deaf() as (port, met):
-            options = {"socket_timeout": 0.05, "retry": Retry(NoBackoff(), 0)}
+            options: dict[str, Any] = {"socket_timeout": 0.05, "retry": Retry(NoBackoff(), 0)}
             with redis.Redis(HOST, port, **options) as client:
                 yield Site(None, redis=client), met
 
@@ -502,30 +460,3 @@ class TestOutOfMemory:
         full.__exit__(None, None, None)
 
         assert {"cart": [1], "user_id": 23} == victim.read()
-
-
-class TestWait:
-    """SESSION_REVOKE_WAIT where the server has lost its scripts."""
-
-    def test_lost_script(self, fragile):
-        """What no replica confirmed is not taken for confirmed because of an earlier WAIT."""
-        with Server(None, "--replicaof", HOST, str(fragile.port)) as replica:
-            wait_until(lambda: b"state=online" in fragile.ask("INFO", "replication"), "it follows")
-            site = Site(fragile, SESSION_REVOKE_WAIT=(1, 300))
-            (browser,) = site.browsers(23, 1)
-            server = site.app.extensions["flask_redis_session"][1].redis
-            pipelined = server._pipelined
-
-            def flushed(client, commands):
-                if any(command[0] == "WAIT" for command in commands):
-                    fragile.ask("SCRIPT", "FLUSH")
-                return pipelined(client, commands)
-
-            server._pipelined = flushed
-            # All that was written before is there.
-            site.client.execute_command("WAIT", 1, 10_000)
-            replica.pause()
-            with pytest.raises(RevocationUnconfirmed):
-                site.interface.revoke_sessions(23)
-
-        assert {} == browser.read()

@@ -14,7 +14,7 @@ from flask_redis_session.client.fast import FRESH
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.line import Got
+    from tests.load.line import Got
 
 #: After so many things that are wrong nothing more is written down.
 ENOUGH = 50

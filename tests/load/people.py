@@ -14,10 +14,11 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tests.load.journal import UNTOUCHED, Journal
-from tests.support.line import Cut, Got, Line
+from tests.load.line import Cut, Got, Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -434,7 +435,7 @@ class Person(Walker):
     def be_revoked(self, tab: Tab) -> None:
         """Let an administrator end all, one, all but one or none of one's sessions."""
         others = [each for each in self.tabs if each is not tab]
-        which: tuple[dict[str, Any], list[Tab]] = self.random.choice(
+        which: Any = self.random.choice(
             [
                 ({}, self.tabs),
                 ({"only": tab.sid}, [tab]),
@@ -479,7 +480,7 @@ class Person(Walker):
         paths.insert(self.random.randrange(len(paths)), "/regenerate")
 
         def send(line: Line, paths: list[str]) -> list[Got]:
-            answers = [self.asked("race", lambda p=path: line.post(p, cookie)) for path in paths]
+            answers = [self.asked("race", partial(line.post, path, cookie)) for path in paths]
             return [got for got in answers if got is not None]
 
         hands: list[Future[list[Got]]] = [
@@ -491,14 +492,14 @@ class Person(Walker):
         fresh = [each for each in given if each.partition(".")[0] == tab.sid]
         for stray in given - set(fresh):
             # A request that found no session any more began one.
-            if self.asked("sign out", lambda c=stray: self.line.post("/sign-out", c)) is not None:
+            if self.asked("sign out", partial(self.line.post, "/sign-out", stray)) is not None:
                 self.dead.append((stray, "sign out"))
             else:
                 self.journal.staying.append(time.monotonic())
         if revoked is None:
             # Whichever secret is the last one: that is looked at before anything else is done.
             self.journal.staying.append(time.monotonic())
-            tab.cookie = (fresh or [tab.cookie])[0]
+            tab.cookie = fresh[0] if fresh else tab.cookie
             tab.unsure |= {key: key for key in keys}
         else:
             self.dead.extend((each, "race") for each in fresh)

@@ -15,12 +15,12 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tests.load.journal import Journal
+from tests.load.line import Line
 from tests.load.people import BROWSERS, PASSING, STAYING, Passer, Person, Walker
 from tests.load.soak_site import MASTER, USED
 from tests.support import gauges
-from tests.support.faults import Gunicorn
 from tests.support.gauges import Gauges, Reading
-from tests.support.line import Line
+from tests.support.gunicorn import Gunicorn
 from tests.support.servers import Link, Server, wait_until
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.load.people import LINES, STAYING
 from tests.load.soak import PASSERS, PEOPLE, Soak, Way
-from tests.support.faults import figure
+from tests.support.figures import figure
 
 LONG = float(os.environ.get("SOAK_SECONDS", "600"))
 SHORT = 5.0

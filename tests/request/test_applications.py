@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gc
 import weakref
-from datetime import timedelta
 
 import pytest
 
 from flask_redis_session import RedisSessionInterface
 from tests.support.clients import shared_client
-from tests.support.webapp import _VALUES, _VIEW, Site, each, make_app, session
+from tests.support.webapp import _VALUES, _VIEW, Site, make_app, session
 
 FLAGS = {
     "SESSION_COOKIE_DOMAIN": "example.org",
@@ -60,32 +59,6 @@ class TestApplications:
 
         assert interface is app.session_interface
 
-    def test_assigned(self, valkey):
-        """To assign the interface is enough, and so is a prefix as an argument."""
-        site = Site(valkey, prefix="mine:")
-        browser = site.browser()
-
-        browser.sign_in(23)
-
-        assert {f"mine:{browser.sid}", "mine:user:23"} == site.names()
-
-    def test_two_applications(self, valkey):
-        """Two applications may share an interface; each has its own settings."""
-        first = Site(valkey, SESSION_KEY_PREFIX="a:")
-        second = make_app(first.interface, SESSION_KEY_PREFIX="b:", SESSION_LIFETIME=50)
-        browser = first.browser()
-        browser.sign_in(23)
-        other = first.browser()
-        other.client = second.test_client()
-        other.sign_in(23)
-
-        assert {f"a:{browser.sid}", "a:user:23", f"b:{other.sid}", "b:user:23"} == first.names()
-        assert first.redis.pttl(f"b:{other.sid}") <= 50_000
-        with first.app.app_context():
-            assert browser.sid == first.interface.list_sessions(23)[0].sid
-        with second.app_context():
-            assert other.sid == first.interface.list_sessions(23)[0].sid
-
     def test_two_interfaces(self, valkey):
         """An application may be given another interface; the new one counts."""
         site = Site(valkey)
@@ -96,15 +69,6 @@ class TestApplications:
         browser.set(b=1)
 
         assert f"new:{browser.sid}" in site.names()
-
-    def test_no_connection_at_start(self):
-        """Redis is first asked when a session is first used, not at the start."""
-        app = make_app(SESSION_REDIS_URL="redis://127.0.0.1:1/0")
-        RedisSessionInterface().init_app(app)
-
-        assert (
-            200 == app.test_client().get("/", environ_overrides=view_of(lambda: None)).status_code
-        )
 
     def test_freed(self, valkey):
         """An application is freed as soon as nobody refers to it, without the garbage collector."""
@@ -124,18 +88,6 @@ class TestApplications:
             assert None is freed()
         finally:
             gc.enable()
-
-    def test_lifetime_of_flask(self, valkey):
-        """app.permanent_session_lifetime counts as it is when a session is saved."""
-        site = Site(valkey)
-        site.app.permanent_session_lifetime = timedelta(seconds=500)
-        browser = site.browser()
-
-        browser.visit(
-            each(lambda: session.update(a=1), lambda: setattr(session, "permanent", True))
-        )
-
-        assert 400_000 < site.redis.pttl(site.key(browser.sid)) <= 500_000
 
 
 def view_of(view):

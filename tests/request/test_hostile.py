@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from tests.support.webapp import each, session, site_with_victim
+from tests.support.webapp import each, real_session, session, site_with_victim
 
 SID = "A" * 22
 SECRET = "b" * 43
@@ -191,7 +191,7 @@ class TestSecret:
         shown = []
 
         def show():
-            held = session._get_current_object()
+            held = real_session()
             shown.extend([repr(held), str(held), repr(vars(held)), repr(session.user_sessions())])
 
         with site.server.cost() as cost:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from http.cookies import SimpleCookie
+from typing import Any
 
 import flask
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from flask_redis_session import RedisSession
 from tests.support.webapp import Site, each, session
 
-FLAGS = {
+FLAGS: dict[str, Any] = {
     "SESSION_COOKIE_DOMAIN": "example.org",
     "SESSION_COOKIE_PATH": "/shop",
     "SESSION_COOKIE_SECURE": True,
@@ -34,7 +35,7 @@ class TestCookie:
     def test_same_flags_on_delete(self, valkey):
         """A cookie is deleted with the flags that it was set with, or the browser keeps it."""
         site = Site(valkey, **FLAGS)
-        where = {"base_url": "https://example.org", "path": "/shop/"}
+        where: dict[str, Any] = {"base_url": "https://example.org", "path": "/shop/"}
         browser = site.browser()
 
         was_set = browser.visit(lambda: session.update(a=1), **where).cookie

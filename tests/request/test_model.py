@@ -20,9 +20,8 @@ from hypothesis.stateful import (
 from flask_redis_session import UnstorableValue
 from flask_redis_session.request.codec import decode
 from flask_redis_session.storage.record import key_of
-from tests.load.structure import form
 from tests.support.effort import EFFORT, effort
-from tests.support.values import hashable_scalars, nested
+from tests.support.values import form, hashable_scalars, nested
 from tests.support.webapp import Site, session
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ containers = (
 values = nested(5) | containers | st.tuples(containers, containers)
 changeable = containers
 items = st.dictionaries(new, values, max_size=3)
-bad = st.sampled_from([object(), 1j, frozenset(), {1: 2}, "\ud800", bytearray(), range(2)])
+bad = st.sampled_from([object(), 1j, frozenset(), {1j: 2}, bytearray(), range(2)])
 
 
 # --------------------------------------------------------------------------- what names its keys

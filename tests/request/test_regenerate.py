@@ -63,7 +63,7 @@ class TestRegenerate:
             }
 
         browser.visit(lambda: session.regenerate())
-        (tombstone,) = secrets() - {b"0"}
+        (tombstone,) = (value for value in secrets() if not value.startswith(b"s"))
 
         assert abs(float(tombstone) - time.time()) < 30
 
@@ -102,7 +102,9 @@ class TestRegenerate:
         browser.set(a=1)
         old = browser.twin()
         browser.visit(lambda: session.regenerate())
-        (field,) = (k for k, v in site.hash(browser.sid).items() if b"@secret:" in k and v != b"0")
+        (field,) = (
+            k for k, v in site.hash(browser.sid).items() if b"@secret:" in k and v[:1] != b"s"
+        )
         site.age(browser.sid, 31, field.decode())
 
         assert {} == old.read()

@@ -131,34 +131,6 @@ class TestRead:
 
         assert set() == writes(cost_of(browser, lambda: session["a"]))
 
-    def test_touch_interval_setting(self, server):
-        """SESSION_TOUCH_INTERVAL says how often that is."""
-        site = Site(server, SESSION_TOUCH_INTERVAL=1000)
-        warm(site)
-        browser = site.browser()
-        browser.set(a=1)
-        site.later(990)
-
-        assert set() == writes(cost_of(browser, lambda: session["a"]))
-
-        site.later(20)
-
-        assert {"hset", "pexpireat"} == writes(cost_of(browser, lambda: session["a"]))
-
-    def test_short_lifetime(self, server):
-        """A session whose life is shorter than the interval is touched at half of it."""
-        site = Site(server, SESSION_LIFETIME=20)
-        warm(site)
-        browser = site.browser()
-        browser.set(a=1)
-        site.later(5)
-
-        assert set() == writes(cost_of(browser, lambda: session["a"]))
-
-        site.later(7)
-
-        assert {"hset", "pexpireat"} == writes(cost_of(browser, lambda: session["a"]))
-
 
 class TestWrite:
     def test_blind(self, browser):

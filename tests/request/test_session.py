@@ -4,7 +4,7 @@ import pytest
 from flask.sessions import SessionMixin
 
 from flask_redis_session import RedisSession
-from tests.support.webapp import Site, each, session
+from tests.support.webapp import Site, each, real_session, session
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def site(valkey):
 class TestAttributes:
     def test_type(self, site):
         """flask.session is a RedisSession, which is a session in Flask's sense."""
-        view = lambda: session._get_current_object()  # noqa: E731
+        view = real_session
 
         assert isinstance(site.browser().visit(view).value, RedisSession)
         assert issubclass(RedisSession, SessionMixin)
@@ -69,7 +69,7 @@ class TestAttributes:
         """A session is accessed once flask.session is used."""
 
         def view():
-            real = session._get_current_object()
+            real = real_session()
             return real.accessed
 
         assert site.browser().visit(view).value
@@ -144,16 +144,6 @@ class TestAttributes:
 
         assert not browser.visit(lambda: session.permanent).value
         assert {"a": 1} == browser.read()
-
-    def test_starts_permanent(self, valkey):
-        """SESSION_PERMANENT is what new sessions start with, and no more."""
-        browser = Site(valkey, SESSION_PERMANENT=True).browser()
-
-        assert browser.visit(each(lambda: session.update(a=1), lambda: session.permanent)).value
-
-        browser.visit(lambda: setattr(session, "permanent", False))
-
-        assert not browser.visit(lambda: session.permanent).value
 
     def test_repr(self, site):
         """A session is shown without its content, without its secret, and without a load."""

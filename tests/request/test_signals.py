@@ -166,31 +166,3 @@ def test_audit_log_of_the_documentation(app: Flask, caplog: pytest.LogCaptureFix
     assert [
         f"user-bound {{'sid': '{sid_of(client)}', 'user_id': '23', 'previous': None}}"
     ] == caplog.messages
-
-
-def test_two_sign_ins_at_once_with_a_limit(valkey: Server) -> None:
-    """Of two sign-ins at once, one stays where SESSION_MAX_PER_USER allows one."""
-    app = Flask(__name__)
-    app.config["SESSION_MAX_PER_USER"] = 1
-    app.session_interface = RedisSessionInterface(redis=valkey.client())
-
-    @app.post("/sign-in")
-    def sign_in() -> str:
-        session["user_id"] = 23
-        return ""
-
-    @app.get("/user")
-    def user() -> str:
-        return str(session.get("user_id"))
-
-    first, second = app.test_client(), app.test_client()
-
-    def between(*_: Any, **__: Any) -> None:
-        # The first is signed in, and has not looked yet at who else is.
-        user_bound.disconnect(between)
-        second.post("/sign-in")
-
-    with user_bound.connected_to(between):
-        first.post("/sign-in")
-
-    assert [each.get("/user").text for each in (first, second)] == ["None", "23"]

@@ -82,28 +82,6 @@ class TestBinding:
         assert {site.key(browser.sid)} == site.names()
         assert b"@user" not in site.hash(browser.sid)
 
-    def test_key_of_ones_own(self, valkey):
-        """SESSION_USER_KEY says which key it is; then user_id is a key like any other."""
-        site = Site(valkey, SESSION_USER_KEY="account")
-        browser = site.browser()
-
-        browser.set(account=23, user_id=42)
-
-        assert [browser.sid] == site.index(23)
-        assert [] == site.index(42)
-
-    def test_several_keys_of_ones_own(self, valkey):
-        """SESSION_USER_KEY may name several keys, in the order in which they count."""
-        site = Site(valkey, SESSION_USER_KEY=("a", "b"))
-        browser = site.browser()
-        browser.set(b=2)
-
-        assert [browser.sid] == site.index(2)
-
-        browser.set(a=1)
-
-        assert ([browser.sid], []) == (site.index(1), site.index(2))
-
 
 class TestRotation:
     """When the user of a session appears, changes or goes, the secret rotates (guarantee 7)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flask_redis_session.storage.record import Changes
+from flask_redis_session.storage.record import Changes, mark
 from flask_redis_session.storage.session_hash import Lifetime
 from flask_redis_session.storage.token import new_token
 from tests.storage.hashes import DAY, make_store, ours, stored, users
@@ -64,9 +64,11 @@ class TestCommit:
         assert "unknown" == store.commit(token.rotated(), Changes({b"b": b"2"}), DAY).what
         assert before == redis.hgetall(f"s:{token.sid}")
 
-    @pytest.mark.parametrize("value", ["", "1", "00", "0.0", " 0", "x", "nan", "-0"])
-    def test_secret_is_0(self, store, redis, token, value):
-        """Only a secret whose field is exactly 0 opens anything."""
+    @pytest.mark.parametrize(
+        "value", ["", "0", "1", "00", "0.0", " 0", "x", "nan", "-0", "s", "sAAAAAAAA"]
+    )
+    def test_secret_is_its_mark(self, store, redis, token, value):
+        """Only a secret whose field is its mark opens anything."""
         redis.hset(f"s:{token.sid}", f"@secret:{token.proof}", value)
 
         assert "unknown" == store.commit(token, Changes({b"b": b"2"}), DAY).what
@@ -108,7 +110,42 @@ class TestCommit:
     def test_emptied(self, store, redis, token, changes):
         """A session that loses its last key ends."""
         assert "ended" == store.commit(token, changes, DAY).what
-        assert [] == redis.keys()
+        left = redis.hgetall(f"s:{token.sid}")
+        assert ([f"@secret:{token.proof}".encode()] if changes.wipe else []) == [*left]
+
+    def test_tombstones_of_a_sign_out(self, store, redis, token):
+        """A wipe leaves each secret that was live or lately rotated, for 30 seconds."""
+        fresh = token.rotated()
+        store.commit(token, Changes(), DAY, fresh=fresh)
+
+        assert "ended" == store.commit(fresh, Changes(wipe=True), DAY).what
+        assert {"rotated"} == {store.load(each).standing for each in (token, fresh)}
+        assert "rotated" == store.commit(fresh, Changes({b"b": b"2"}), DAY).what
+        assert set() == {*redis.hgetall(f"s:{token.sid}")} - {
+            f"@secret:{each.proof}".encode() for each in (token, fresh)
+        }
+        assert 29_000 < redis.pttl(f"s:{token.sid}") <= 30_000
+
+    def test_rotations_are_bounded(self, store, redis, token):
+        """The newest 32 tombstones are kept, however often a secret rotates."""
+        tokens = [token]
+        for _ in range(40):
+            tokens.append(tokens[-1].rotated())
+            store.commit(tokens[-2], Changes(), DAY, fresh=tokens[-1])
+
+        kept = {name for name in redis.hgetall(f"s:{token.sid}") if name[:8] == b"@secret:"}
+        assert {f"@secret:{each.proof}".encode() for each in tokens[-33:]} == kept
+
+    def test_a_rotation_retires_every_live_secret(self, store, redis, token):
+        """No second secret stays open, however it came to be there."""
+        other, fresh = token.rotated(), token.rotated()
+        redis.hset(f"s:{token.sid}", f"@secret:{other.proof}", mark(other.proof))
+
+        store.commit(token, Changes(), DAY, fresh=fresh)
+
+        assert ["rotated", "rotated", "live"] == [
+            store.load(each).standing for each in (token, other, fresh)
+        ]
 
     def test_not_emptied(self, store, redis, token):
         """To delete what is not there ends nothing."""

@@ -214,7 +214,7 @@ class TestOurFields:
         "view", [lambda: dict(session), lambda: session.update(c=1), lambda: session.clear()]
     )
     def test_secret(self, site, browser, value, view):
-        """A secret whose field is anything but 0 lets nobody in."""
+        """A secret whose field is anything but its mark lets nobody in."""
         site.redis.hset(site.key(browser.sid), f"@secret:{digest(browser.secret)}", value)
         before = site.hash(browser.sid)
         sid = browser.sid

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from flask_redis_session.admin.cli import sessions
+from flask_redis_session.storage.record import mark
 from flask_redis_session.storage.token import new_token
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def make(
                 "@born": f"{now:.3f}",
                 "@seen": f"{now:.3f}",
                 "@idle": str(life),
-                f"@secret:{token.proof}": "0",
+                f"@secret:{token.proof}": mark(token.proof),
                 "user_id": json.dumps(str(user_id)),
             }
             if user_id is not None:

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 #: ``flask.session``, as these sessions' users know it.
 session = cast("RedisSession", flask.session)
 
+
+def real_session() -> RedisSession:
+    """Return the session of this request itself, without Flask's proxy."""
+    proxy: Any = flask.session
+    return cast("RedisSession", proxy._get_current_object())
+
+
 View = Callable[[], Any]
 
 _VIEW = "tests.view"
@@ -58,8 +65,8 @@ class Answer:
         return [SetCookie.parse(header) for header in self.headers.getlist("Set-Cookie")]
 
     @property
-    def cookie(self) -> SetCookie | None:
-        """The session's cookie, where it is set or deleted."""
+    def cookie(self) -> Any:
+        """The session's cookie, a :class:`SetCookie`; ``None`` if it is neither set nor deleted."""
         found = [cookie for cookie in self.cookies if cookie.name == "session"]
         assert len(found) <= 1
         return found[0] if found else None
@@ -101,8 +108,8 @@ class Browser:
         return cast("dict[str, Any]", self.visit(lambda: dict(session)).value)
 
     @property
-    def cookie(self) -> str | None:
-        """The value of the session's cookie."""
+    def cookie(self) -> Any:
+        """The value of the session's cookie; ``None`` if there is none."""
         cookie = self.client.get_cookie("session")
         return None if cookie is None else cookie.value
 
@@ -114,13 +121,13 @@ class Browser:
     def sid(self) -> str:
         """The public part of the cookie."""
         assert self.cookie is not None
-        return self.cookie.split(".")[0]
+        return str(self.cookie.split(".")[0])
 
     @property
     def secret(self) -> str:
         """The secret part of the cookie."""
         assert self.cookie is not None
-        return self.cookie.split(".")[1]
+        return str(self.cookie.split(".")[1])
 
     def twin(self) -> Browser:
         """Return a browser with the same cookie: a thief, or a request that is under way."""
@@ -205,7 +212,9 @@ class Site:
                     self.redis.zincrby(name, -seconds, member)
             else:
                 for field, value in self.redis.hgetall(name).items():
-                    if field in (b"@born", b"@seen") or (b"@secret:" in field and value != b"0"):
+                    if field in (b"@born", b"@seen") or (
+                        b"@secret:" in field and value[:1] != b"s"
+                    ):
                         self.redis.hincrbyfloat(name, field, -seconds)
             self.redis.pexpire(name, max(0, self.redis.pttl(name) - int(seconds * 1000)))
 

@@ -13,13 +13,14 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 from tests.support.servers import PROGRAMS
 from tests.tooling.environment import FAST_PARSERS, ROOT, Environment
-from tests.tooling.pairs import Combination, covering, every
 
 #: The libraries, each with the versions that are supported: the newest of these is taken.
 CLIENTS = ("redis-5.2", "redis-6", "redis-7", "redis-8", "valkey-6")
@@ -28,12 +29,12 @@ NEWEST = "8"
 #: The tests that go through a client of the application's, and soon end.
 QUICK = (
     "tests/admin/test_admin.py",
-    "tests/client/test_server.py",
+    "tests/client/test_commands.py",
     "tests/failure/test_failure.py",
     "tests/request/test_applications.py",
     "tests/request/test_changes.py",
     "tests/request/test_permanent.py",
-    "tests/request/test_plan.py",
+    "tests/request/test_loading.py",
     "tests/request/test_refused.py",
     "tests/request/test_round_trips.py",
     "tests/request/test_save.py",
@@ -41,12 +42,16 @@ QUICK = (
     "tests/request/test_user_sessions.py",
     "tests/storage/test_commit.py",
     "tests/storage/test_damage.py",
-    "tests/storage/test_index.py",
+    "tests/storage/test_user_index.py",
     "tests/storage/test_replay.py",
-    "tests/storage/test_store.py",
+    "tests/storage/test_session_hash.py",
 )
 
 _COUNTED = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
+
+
+#: A value for each factor.
+Combination = dict[str, Any]
 
 
 def factors(servers: list[str], clients: list[str]) -> dict[str, list[Any]]:
@@ -64,6 +69,43 @@ def possible_servers() -> list[str]:
     """Return the servers that can be on this machine: Redis 6.2 is a wheel for one Python only."""
     has_redis62 = sys.version_info[:2] == (3, 11) and platform.machine() == "x86_64"
     return [name for name in PROGRAMS if has_redis62 or name != "redis62"]
+
+
+# --------------------------------------------------------------------------- which combinations
+
+
+def every(factors: Mapping[str, Sequence[Any]]) -> list[Combination]:
+    """Return every combination.
+
+    :param factors: the values of each factor.
+    """
+    return [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
+
+
+def tuples_in(combination: Combination, length: int = 2) -> set[tuple[tuple[str, Any], ...]]:
+    """Return the pairs of values, or the triples, that a combination holds together."""
+    return set(combinations(combination.items(), length))
+
+
+def covering(factors: Mapping[str, Sequence[Any]]) -> list[Combination]:
+    """Return few combinations that together hold every two values of different factors.
+
+    Each is one that holds the most pairs which none before it holds, and of those one that holds
+    the most such triples.
+    """
+    candidates = every(factors)
+    pairs = set().union(*map(tuples_in, candidates))
+    triples = set().union(*(tuples_in(each, 3) for each in candidates))
+    chosen: list[Combination] = []
+    while pairs:
+        best = max(
+            candidates,
+            key=lambda each: (len(pairs & tuples_in(each)), len(triples & tuples_in(each, 3))),
+        )
+        pairs -= tuples_in(best)
+        triples -= tuples_in(best, 3)
+        chosen.append(best)
+    return chosen
 
 
 # --------------------------------------------------------------------------- one combination

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 import pytest
 
 from tests.support.clients import LIBRARIES, parser
 from tests.support.servers import PROGRAMS
 from tests.tooling.environment import FAST_PARSERS, ROOT
-from tests.tooling.matrix import CLIENTS, QUICK, Outcome, factors
-from tests.tooling.pairs import bound, covering, every, tuples_in
+from tests.tooling.matrix import CLIENTS, QUICK, Outcome, covering, every, factors, tuples_in
 
 FACTORS = factors(list(PROGRAMS), list(CLIENTS))
 #: An environment without them cannot make one with them.
 HAS_FAST_PARSERS = {parser(name) for name in LIBRARIES} == set(FAST_PARSERS.values())
+
+
+def bound(factors: Mapping[str, Sequence[Any]]) -> int:
+    """Return how many combinations it takes at least: the two longest factors multiplied."""
+    *_, second, first = sorted(map(len, factors.values()))
+    return first * second
 
 
 def pairs_of(combinations):

@@ -24,6 +24,7 @@ from flask_redis_session import (
     UnreadableValue,
     UnstorableValue,
     WrongType,
+    register_type,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,7 @@ def test_exported():
         "UnreadableValue",
         "UnstorableValue",
         "WrongType",
+        "register_type",
     ]
     public = {
         name
@@ -95,7 +97,7 @@ def test_exceptions_are_drawn():
     ("error", "evidence"),
     [
         (SettingError("SESSION_LOAD", "is odd."), {"setting": "SESSION_LOAD"}),
-        (UnstorableValue("cart", "is odd."), {"key": "cart"}),
+        (UnstorableValue("cart", "is odd."), {"key": "cart", "endpoint": None}),
         (WrongType("session:x"), {"key": "session:x", "code": 503}),
         (StoreUnavailable(), {"code": 503, "retry_after": 1}),
         (RevocationIncomplete(7), {"ended": 7, "code": 503}),
@@ -109,6 +111,17 @@ def test_evidence(error, evidence):
         assert str(next(iter(evidence.values()))) in str(error)
 
 
+def test_unstorable_value_names_the_endpoint():
+    """Whoever knows the endpoint adds it to the error, and the message then ends with it."""
+    error = UnstorableValue("cart", "is odd.")
+    expected = ("session['cart']: is odd.", "session['cart']: is odd. (endpoint 'shop.add')")
+
+    before = str(error)
+    error.endpoint = "shop.add"
+
+    assert expected == (before, str(error))
+
+
 @pytest.mark.parametrize(
     ("expected", "callable_"),
     [
@@ -119,6 +132,7 @@ def test_evidence(error, evidence):
             "(self, user_id, *, before=None, created_before=None, only=None, keep=())",
             RedisSessionInterface.revoke_sessions,
         ),
+        ("(cls, name, to_json, from_json)", register_type),
         ("(self)", RedisSession.regenerate),
         ("(self, user_id=None)", RedisSession.user_sessions),
         (

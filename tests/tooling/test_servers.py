@@ -13,15 +13,21 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.support import servers as servers_module
-from tests.support.servers import Cluster, Sent, SentinelSet, Server, wait_until
+from tests.support.servers import (
+    PROGRAMS,
+    Cluster,
+    Cost,
+    NotReady,
+    Sent,
+    SentinelSet,
+    Server,
+    wait_until,
+)
 
 ROOT = Path(__file__).parents[2]
 
 # The wheel with Redis 6.2 exists for CPython 3.11 only.
-HERE_KNOWN = [
-    name for name in servers_module.PROGRAMS if name != "redis62" or sys.version_info[:2] == (3, 11)
-]
+HERE_KNOWN = [name for name in PROGRAMS if name != "redis62" or sys.version_info[:2] == (3, 11)]
 
 on_each = pytest.mark.parametrize("server", HERE_KNOWN, indirect=True)
 
@@ -86,6 +92,7 @@ sys.stdin.read()
             stdout=subprocess.PIPE,
             text=True,
         ) as run:
+            assert run.stdout is not None
             pid, folder = run.stdout.readline().split()
             time.sleep(0.5)
             assert exists(int(pid))
@@ -111,6 +118,7 @@ sys.stdin.read()
         with subprocess.Popen(
             [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as run:
+            assert run.stdout is not None
             pid, child = map(int, run.stdout.readline().split())
             run.kill()
             try:
@@ -170,7 +178,7 @@ sys.stdin.read()
 
     def test_refused_argument(self):
         """A server that does not start says why."""
-        with pytest.raises(servers_module.NotReady, match="no-such-option"):
+        with pytest.raises(NotReady, match="no-such-option"):
             Server("valkey9", "--no-such-option", "yes").start()
 
     def test_tls(self, certificates):
@@ -200,7 +208,7 @@ class TestCost:
             with server.cost() as cost:
                 pass
 
-            assert servers_module.Cost() == cost
+            assert Cost() == cost
 
     @on_each
     def test_one_command(self, server):
@@ -337,7 +345,7 @@ class TestCost:
         with valkey.cost() as cost:
             pass
 
-        assert servers_module.Cost() == cost
+        assert Cost() == cost
         assert "_waiting" not in redis.Connection.read_response.__qualname__
 
 

@@ -22,6 +22,7 @@ from flask_redis_session import (
     UnreadableValue,
     UnstorableValue,
     WrongType,
+    register_type,
 )
 from flask_redis_session.signals import save_refused, session_created, session_ended, user_bound
 
@@ -32,6 +33,11 @@ app.session_interface = RedisSessionInterface(client)
 app.session_interface = RedisSessionInterface(redis=client, prefix="session:")
 sessions = RedisSessionInterface()
 sessions.init_app(app)
+
+register_type(
+    complex, "complex", lambda value: [value.real, value.imag], lambda made: complex(*made)
+)
+register_type(complex, 1, list, complex)  # type: ignore[arg-type]
 
 session = cast("RedisSession", flask.session)
 mixin: flask.sessions.SessionMixin = session

@@ -36,7 +36,7 @@ def test_a_fork_hides_the_connections_before_it_from_all_threads(valkey):
 
     child = os.fork()
     if child == 0:
-        ConnectionPool.reset = resetting
+        ConnectionPool.reset = resetting  # type: ignore[method-assign]
         pool.get_connection()
         os._exit(0 if got and inherited not in got else 1)
     _, status = os.waitpid(child, 0)

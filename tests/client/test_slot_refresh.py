@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from redis.exceptions import RedisClusterException
@@ -17,7 +18,7 @@ from tests.support.servers import Cluster, wait_until
 def refreshed_at_once(count, refresh):
     """Let so many threads ask for a refresh, all before the first is over; return the outcomes."""
     begun, over = threading.Event(), threading.Event()
-    tries = []
+    tries: list[Any] = []
 
     def first(*_):
         tries.append(None)
@@ -64,7 +65,7 @@ def test_success_is_shared():
 
 def test_not_again_at_once(monkeypatch):
     """After a refresh that succeeded none is made for a moment, whoever asks; then one is."""
-    tries = []
+    tries: list[Any] = []
     shared = SlotRefresh(lambda: tries.append(None))
     for _ in range(100):
         shared()
@@ -77,7 +78,7 @@ def test_not_again_at_once(monkeypatch):
 
 def test_after_a_failure():
     """Who asks after a failure makes a refresh."""
-    tries = []
+    tries: list[Any] = []
 
     def refresh():
         tries.append(None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -20,10 +22,14 @@ from tests.support.webapp import Site, each, session
 LARGE = {f"key{number}": "x" * 1000 for number in range(1000)}
 
 
+def _read(*keys):
+    return [session[key] for key in keys]
+
+
 @pytest.fixture
 def site(server):
     """A site with a browser whose session holds 1,000 keys of 1 KB."""
-    site = Site(server)
+    site: Any = Site(server)
     site.visitor = site.browser()
     site.visitor.set(**LARGE)
     return site
@@ -48,16 +54,6 @@ class TestRequests:
         assert 1 == cost.round_trips
         assert cost.bytes_out <= 2048
 
-    def test_all(self, server):
-        """With SESSION_LOAD = "all" every load is one HGETALL."""
-        browser = Site(server, SESSION_LOAD="all").browser()
-        browser.set(**LARGE)
-        browser.visit(lambda: session["key1"])
-
-        cost, _ = cost_of(browser, lambda: session["key1"])
-
-        assert ["hgetall"] == cost.names
-
     def test_small(self, server):
         """A small session is always loaded whole."""
         browser = Site(server).browser()
@@ -81,7 +77,7 @@ class TestRequests:
         """A view that reads another key each time asks for that one alone."""
         site.visitor.visit(lambda: session["key0"])
         costs = [
-            cost_of(site.visitor, lambda key=key: session[key])[0]
+            cost_of(site.visitor, partial(_read, key))[0]
             for key in list(LARGE)[1 : 2 * MOST_FIELDS]
         ]
 
@@ -90,10 +86,10 @@ class TestRequests:
 
     def test_another_each_time_beside_the_same(self, site):
         """One that reads such a key beside those that it always reads asks for few in vain."""
-        for key in list(LARGE)[10 : 10 + MOST_FIELDS]:
-            cost, _ = cost_of(
-                site.visitor, lambda key=key: (session["key0"], session["key1"], session[key])
-            )
+        *_, cost = [
+            cost_of(site.visitor, partial(_read, "key0", "key1", key))[0]
+            for key in list(LARGE)[10 : 10 + MOST_FIELDS]
+        ]
 
         assert ["hmget", "hmget"] == cost.names
         assert {b"key0", b"key1"} <= {*cost.sent[0].arguments}
@@ -169,7 +165,7 @@ class TestRequests:
         browser = site.browser()
         browser.set(**LARGE)
         for path, key in [("/", "key1"), ("/other", "key2")] * 2:
-            browser.visit(lambda key=key: session[key], path=path)
+            browser.visit(partial(_read, key), path=path)
 
         cost, _ = cost_of(browser, lambda: session["key1"], path="/")
 

@@ -85,7 +85,7 @@ class TestAdd:
         """A session is added by the time of the server; the set outlives it."""
         sid = new_sid()
 
-        assert 1 == run(redis, index.add("23", sid, 100))
+        assert [] == run(redis, index.add("23", sid, 100))
         assert abs(redis.zscore("session:user:23", sid) - redis.time()[0]) < 5
         assert 240_000 < redis.pttl("session:user:23") <= 260_001
 
@@ -95,7 +95,7 @@ class TestAdd:
         run(redis, index.add("23", sid, 100))
         redis.zadd("session:user:23", {sid: 5e9})
 
-        assert 1 == run(redis, index.add("23", sid, 100))
+        assert [] == run(redis, index.add("23", sid, 100))
         assert 5e9 == redis.zscore("session:user:23", sid)
 
     def test_shorter_lifetime(self, index, redis):
@@ -117,18 +117,33 @@ class TestAdd:
         assert redis.zscore("session:user:23", sid) > 1e9
         assert redis.pttl("session:user:23") > 100_000
 
-    def test_touch_never_adds(self, index, redis):
-        """What was removed from the index is not brought back by a touch (guarantee 6)."""
+    def test_touch_puts_back(self, index, redis):
+        """A member that the index has lost is there again after a touch (guarantee 6)."""
         run(redis, index.add("23", new_sid(), 100))
 
-        assert 1 == run(redis, index.touch("23", new_sid(), 100))
-        assert 1 == redis.zcard("session:user:23")
+        assert [] == run(redis, index.touch("23", new_sid(), 100))
+        assert 2 == redis.zcard("session:user:23")
 
-    def test_touch_of_no_set(self, index, redis):
-        """A touch makes no set either."""
-        run(redis, index.touch("23", new_sid(), 100))
+    def test_touch_of_an_evicted_index(self, index, redis):
+        """An index that was evicted begins anew with a touch, and outlives its session."""
+        sid = new_sid()
 
-        assert [] == redis.keys()
+        run(redis, index.touch("23", sid, 100))
+
+        assert [sid.encode()] == redis.zrange("session:user:23", 0, -1)
+        assert 240_000 < redis.pttl("session:user:23") <= 260_001
+
+    def test_sample(self, index, redis):
+        """A sign-in to a large index is told of some members; a touch and a small one are not."""
+        sids = [new_sid() for _ in range(101)]
+        redis.zadd("session:user:23", {sid: at for at, sid in enumerate(sids)})
+
+        assert [] == run(redis, index.touch("23", sids[0], 100))
+
+        sample = run(redis, index.add("23", sids[0], 100))
+
+        assert sids[1].encode() == sample[0]
+        assert 200 == len(sample)
 
     def test_remove(self, index, redis):
         """A session that is removed is gone, and the set with the last of them."""
