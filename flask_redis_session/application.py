@@ -176,7 +176,7 @@ class ApplicationBackend:
         if isinstance(step, Touch):
             return Touched(self._touch(step))
         if isinstance(step, Create):
-            token = new_token(step.permanent)
+            token = new_token(step.permanent, step.sid)
             created = self.hashes.create(token, step.changes, step.lifetime, step.binding)
             return Written(step, token, created)
         fresh = step.token.rotated() if step.rotates else None

@@ -78,7 +78,7 @@ class Visitor:
         now = datetime.now(timezone.utc)
         sid = self.session.sid
         shown = [info for info in found[:size] if info.sid != sid]
-        if number == 1 and sid is not None:
+        if number == 1 and not self.session.new:
             mine = next((info for info in found if info.sid == sid), None)
             shown.insert(0, replace(mine or self._this_one(sid), current=True, last_seen_at=now))
         return Page(number, shown, len(found) > size, now)

@@ -41,12 +41,14 @@ class Create:
     :param binding: whose it is.
     :param permanent: whether it is permanent.
     :param lifetime: how long it may be idle.
+    :param sid: its public id; ``None``: any new one.
     """
 
     changes: Changes
     binding: Binding
     permanent: bool
     lifetime: Lifetime
+    sid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ def _create(draft: Draft, content: Mapping[bytes, bytes], binding: Binding) -> C
     if draft.is_undeliverable:
         return _refused(draft, "undeliverable")
     lifetime = _lifetime(draft.terms, draft.permanent, fixed=True)
-    return Create(Changes({**content}), binding, draft.permanent, lifetime)
+    return Create(Changes({**content}), binding, draft.permanent, lifetime, draft.sid)
 
 
 def _lifetime(terms: Terms, permanent: bool, *, fixed: bool = False) -> Lifetime:

@@ -9,6 +9,7 @@ from flask.sessions import SessionMixin
 from flask_redis_session.errors import RevocationIncomplete, StoreUnavailable
 from flask_redis_session.storage.record import SessionInfo, expiry, moment
 from flask_redis_session.storage.revocation import Selection
+from flask_redis_session.storage.token import new_sid
 
 from .backend import Usage, When
 from .state import SessionState
@@ -30,9 +31,17 @@ class RedisSession(SessionState, SessionMixin):
     accessed = False
 
     @property
-    def sid(self) -> str | None:
-        """The public id, safe to log and to show; ``None`` until the session is stored."""
-        return self._token.sid if self._is_stored() and self._token else None
+    def sid(self) -> str:
+        """The public id, safe to log and to show; with a cookie, to ask for it loads the session.
+
+        It is chosen when it is first asked for, and the session is stored under it. It is another
+        one after ``clear()``, and if a sign-in gets a session of its own.
+        """
+        if self._is_stored() and self._token is not None:
+            return self._token.sid
+        if self._sid is None:
+            self._sid = new_sid()
+        return self._sid
 
     @property
     def new(self) -> bool:  # type: ignore[override]
@@ -108,7 +117,7 @@ class RedisSession(SessionState, SessionMixin):
         if user is None:
             return 0
         current = self.sid
-        keep = frozenset([current] if keep_current and current is not None else [])
+        keep = frozenset([current] if keep_current else [])
         selection = Selection(before=self._backend.users.epoch("before", before), keep=keep)
         ended = self._backend.users.revoke_from(user, selection, current)
         if current in ended:
@@ -124,13 +133,13 @@ class RedisSession(SessionState, SessionMixin):
             self._backend.advise(self)
         return user
 
-    def _end_unlisted(self, user: str, current: str | None, ended: int) -> list[str]:
+    def _end_unlisted(self, user: str, current: str, ended: int) -> list[str]:
         """End this session, which was not among its user's; return its sid if it was alive.
 
         A sign-in of this request is not stored yet; or the index was evicted, or a reply was lost.
         """
         found: list[str] = []
-        if current is not None and self._record is not None and self._record.user == user:
+        if self._record is not None and self._record.user == user:
             found = self._backend.users.revoke_one(user, current)
             try:
                 is_there = not found and self._is_there()

@@ -58,6 +58,8 @@ class SessionState(OwnedMapping):
         #: The cookie that opens the session; ``None`` if none does.
         self._token = token
         self._record: Record | None = None
+        # The public id that the application was told, of a session that is not stored yet.
+        self._sid: str | None = None
         self._complete = token is None
         self._starts_permanent = permanent
         # None: the application has not assigned it.
@@ -100,6 +102,7 @@ class SessionState(OwnedMapping):
         super().clear()
         # As in Flask, whose session keeps it among what is cleared.
         self._permanent = self._starts_permanent
+        self._sid = None
 
     def _mutated(self) -> None:
         self._modified = True
@@ -221,6 +224,7 @@ class SessionState(OwnedMapping):
             self._token,
             self._sent,
             self._record,
+            sid=self._sid,
             permanent=self.permanent,
             permanent_anew=self._starts_permanent if self._permanent is None else self._permanent,
             is_late=monotonic() - self._opened > TOMBSTONE,
@@ -281,6 +285,7 @@ class SessionState(OwnedMapping):
                 self._complete = True
             self._settle(outcome.written)
             self._phase, self._token, self._record = "live", outcome.token, outcome.record
+            self._sid = None
             self._rotates = self._forced = False
         elif outcome.phase == "new" and self._phase != "new":
             self._end()

@@ -45,7 +45,7 @@ session["cart"] = [1]
 session |= {"a": 1}
 del session["a"]
 assert_type(session["cart"], Any)
-assert_type(session.sid, str | None)
+assert_type(session.sid, str)
 assert_type(session.new, bool)
 assert_type(session.modified, bool)
 assert_type(session.permanent, bool)
