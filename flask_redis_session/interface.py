@@ -14,6 +14,7 @@ from flask.sessions import SessionInterface, SessionMixin
 from .application import ApplicationBackend
 from .cookie import read_cookie
 from .errors import StoreUnavailable
+from .hints import give_hints
 from .refusal import refuse, vary
 from .request.backend import When
 from .request.save import Outcome
@@ -83,6 +84,7 @@ class RedisSessionInterface(SessionInterface):
         with self._lock:
             owner, backend = app.extensions.get(EXTENSION, _NOBODY)
             if owner is not self:
+                give_hints(app.config)
                 settings = read_settings(app.config, redis=self._redis, prefix=self._prefix)
                 self._applications += 1
                 backend = self._latest = ApplicationBackend(settings, app)
@@ -115,15 +117,30 @@ class RedisSessionInterface(SessionInterface):
             return
         backend = self._backend_of(app)
         try:
+            wanted = self._wants_cookie(app, session)
             outcome = session._save(backend.terms(app), backend.send)  # noqa: SLF001
         except StoreUnavailable as failure:
             refuse(app, response, failure)
             return
+        outcome = outcome.with_cookie(wanted=wanted)
         send_events(app, session, outcome.events)
         if outcome.signed_in is not None and outcome.token is not None:
             backend.users.revoke_surplus(outcome.signed_in, keep=outcome.token.sid)
         if outcome.cookie != "leave":
             self._send_cookie(app, session, response, outcome)
+
+    def regenerate(self, session: RedisSession) -> None:
+        """Give a session a fresh secret; as Flask-Session's interface does.
+
+        :param session: the session: ``flask.session``.
+        """
+        session.regenerate()
+
+    def _wants_cookie(self, app: Flask, session: RedisSession) -> bool | None:
+        """Return what a subclass says of sending the cookie; ``None`` if it says nothing."""
+        if type(self).should_set_cookie is SessionInterface.should_set_cookie:
+            return None
+        return self.should_set_cookie(app, session)
 
     def _cookie_flags(self, app: Flask) -> dict[str, Any]:
         return {

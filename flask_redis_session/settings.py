@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from difflib import get_close_matches
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,24 +39,6 @@ DEFAULTS: dict[str, Any] = {
 }
 
 _SURROGATE = "holds a lone surrogate; remove it."
-
-# Names that resemble ours and are meant: Flask's own, Flask-Login's and Flask-Session's.
-_FOREIGN = {
-    "PERMANENT_SESSION_LIFETIME",
-    "SESSION_COOKIE_NAME",
-    "SESSION_COOKIE_DOMAIN",
-    "SESSION_COOKIE_PATH",
-    "SESSION_COOKIE_HTTPONLY",
-    "SESSION_COOKIE_SECURE",
-    "SESSION_COOKIE_PARTITIONED",
-    "SESSION_COOKIE_SAMESITE",
-    "SESSION_REFRESH_EACH_REQUEST",
-    "SESSION_PROTECTION",
-    "SESSION_TYPE",
-    "SESSION_USE_SIGNER",
-    "SESSION_ID_LENGTH",
-    "SESSION_SERIALIZATION_FORMAT",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +83,6 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
     :param prefix: a prefix given to the interface, likewise.
     :raises SettingError: where one is ill-typed or contradicts another.
     """
-    warn_of_near_misses(config)
     client, url = _server(config, redis)
     settings = Settings(
         redis=client,
@@ -123,18 +102,6 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
     if "PERMANENT_SESSION_LIFETIME" in config:
         _seconds(config, "PERMANENT_SESSION_LIFETIME")
     return settings
-
-
-def warn_of_near_misses(config: Mapping[str, Any]) -> None:
-    """Warn of names in the configuration that look like misspelt settings.
-
-    :param config: ``app.config``.
-    """
-    for name in config:
-        if name in DEFAULTS or name in _FOREIGN or not name.isupper():
-            continue
-        for meant in get_close_matches(name, [*DEFAULTS, *_FOREIGN], n=1, cutoff=0.88):
-            warnings.warn(f"{name} is no setting; did you mean {meant}?", stacklevel=2)
 
 
 def _get(config: Mapping[str, Any], name: str) -> Any:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import warnings
 from datetime import timedelta
 
 import flask
@@ -271,70 +270,3 @@ class TestClients:
     def test_asyncio(self, client):
         """A client of asyncio is refused: Flask's sessions are opened and saved without await."""
         assert "SESSION_REDIS" == refused(SESSION_REDIS=client).setting
-
-
-class TestNearMisses:
-    @pytest.mark.parametrize(
-        ("name", "meant"),
-        [
-            ("SESSION_LIFE_TIME", "SESSION_LIFETIME"),
-            ("SESSION_LIFETIMES", "SESSION_LIFETIME"),
-            ("SESION_LIFETIME", "SESSION_LIFETIME"),
-            ("SESSION_REDIS_URI", "SESSION_REDIS_URL"),
-            ("SESSION_KEYPREFIX", "SESSION_KEY_PREFIX"),
-            ("SESSION_USER_KEYS", "SESSION_USER_KEY"),
-            ("SESSIONS_PERMANENT", "SESSION_PERMANENT"),
-            ("SESSION_ABSOLUT_LIFETIME", "SESSION_ABSOLUTE_LIFETIME"),
-            ("SESSION_TOUCH_INTERVALL", "SESSION_TOUCH_INTERVAL"),
-            ("SESSION_MAX_PER_USERS", "SESSION_MAX_PER_USER"),
-            ("SESSION_DEVICES_INFO", "SESSION_DEVICE_INFO"),
-            ("SESSION_LOADS", "SESSION_LOAD"),
-            ("SESSION_REVOKE_WAITS", "SESSION_REVOKE_WAIT"),
-            ("PERMANENT_SESSION_LIFE_TIME", "PERMANENT_SESSION_LIFETIME"),
-        ],
-    )
-    def test_warned_of(self, name, meant):
-        """A name that is almost a setting is warned of, with the name that was meant."""
-        with pytest.warns(UserWarning, match=f"{name} is no setting; did you mean {meant}?"):
-            settings_of(**{name: 1})
-
-    @pytest.mark.parametrize(
-        "name",
-        [
-            # Flask-Login's
-            "SESSION_PROTECTION",
-            "USE_SESSION_FOR_NEXT",
-            "REMEMBER_COOKIE_DURATION",
-            # Flask-Session's
-            "SESSION_TYPE",
-            "SESSION_USE_SIGNER",
-            "SESSION_ID_LENGTH",
-            "SESSION_SERIALIZATION_FORMAT",
-            "SESSION_CACHELIB",
-            "SESSION_MEMCACHED",
-            "SESSION_MONGODB",
-            "SESSION_MONGODB_DB",
-            "SESSION_MONGODB_COLLECT",
-            "SESSION_SQLALCHEMY",
-            "SESSION_SQLALCHEMY_TABLE",
-            "SESSION_SQLALCHEMY_SCHEMA",
-            "SESSION_SQLALCHEMY_BIND_KEY",
-            "SESSION_SQLALCHEMY_SEQUENCE",
-            "SESSION_CLEANUP_N_REQUESTS",
-            "SESSION_FILE_DIR",
-            "SESSION_FILE_MODE",
-            "SESSION_FILE_THRESHOLD",
-            "SESSION_DYNAMODB",
-            "SESSION_DYNAMODB_TABLE_NAME",
-            # an application's own
-            "SESSION_GREETING",
-            "SESSION",
-            "REDIS_URL",
-            "session_lifetimes",
-        ],
-    )
-    def test_foreign(self, name):
-        """The settings of other libraries and of the application itself are left in peace."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            settings_of(**{name: 1})
