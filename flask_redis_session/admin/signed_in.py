@@ -77,5 +77,4 @@ class SignedInUsers:
     def _from_older(self, user: str) -> Iterator[SignedIn]:
         for page in self._backend.hashes.index.list_pages(user, limit=1):
             for info in page:
-                at = info.last_seen_at
-                yield SignedIn(user, at.timestamp() if at else 0.0)
+                yield SignedIn(user, info.last_seen_at.timestamp())
