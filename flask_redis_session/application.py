@@ -19,8 +19,9 @@ from .request.save import Create, Reply, Step, Touch, Touched, Written
 from .request.touch_memory import TouchMemory
 from .settings import Settings
 from .signals import session_ended
+from .storage.commit import Lifetime
 from .storage.record import SEEN, Changes, Record, field_of
-from .storage.session_hash import Lifetime, SessionHashes
+from .storage.session_hash import SessionHashes
 from .storage.token import Token, new_token
 from .storage.user_sessions import UserSessions
 
