@@ -22,8 +22,9 @@ from .request.user import UserKeys, user_keys
 from .request.user_advice import UserAdvice
 from .settings import Settings
 from .signals import session_ended
+from .storage.commit import Lifetime
 from .storage.record import SEEN, Changes, Record, field_of
-from .storage.session_hash import Lifetime, SessionHashes
+from .storage.session_hash import SessionHashes
 from .storage.token import Token, new_token
 from .storage.user_sessions import UserSessions
 

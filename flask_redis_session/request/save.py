@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
+from flask_redis_session.storage.commit import Committed, Lifetime
 from flask_redis_session.storage.record import (
     BORN,
     IDLE,
@@ -20,7 +21,6 @@ from flask_redis_session.storage.record import (
     Record,
     key_of,
 )
-from flask_redis_session.storage.session_hash import Committed, Lifetime
 from flask_redis_session.storage.token import Token
 
 from .draft import Draft, Phase, Terms

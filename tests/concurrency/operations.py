@@ -45,8 +45,9 @@ from flask_redis_session import (
 )
 from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.signals import save_refused
+from flask_redis_session.storage import commit as commit_module
 from flask_redis_session.storage import revocation as revocation_module
-from flask_redis_session.storage import session_hash as store_module
+from flask_redis_session.storage import session_hash as hashes_module
 from flask_redis_session.storage import token as token_module
 from flask_redis_session.storage import user_index as index_module
 from flask_redis_session.storage.record import mark
@@ -1154,10 +1155,13 @@ class Stage:
 
     def _load_scripts(self) -> None:
         for script in (
-            store_module._COMMIT,
+            commit_module._COMMIT,
             index_module._INDEX,
             revocation_module._REVOKE,
             index_module._REMOVE,
+            index_module._LIST,
+            index_module._READ,
+            hashes_module._PROVE,
             revocation_module._PAGE,
         ):
             self.plain.script_load(script.text)

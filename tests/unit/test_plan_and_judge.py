@@ -22,8 +22,8 @@ from flask_redis_session.request.save import (
     plan,
     save,
 )
+from flask_redis_session.storage.commit import Committed
 from flask_redis_session.storage.record import USER, Binding, Changes, Record
-from flask_redis_session.storage.session_hash import Committed
 from flask_redis_session.storage.token import Token, new_token
 
 PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
