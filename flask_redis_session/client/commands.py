@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from hashlib import sha1
 from importlib.resources import files
@@ -14,7 +15,9 @@ from typing import Any
 from flask_redis_session.errors import StoreUnavailable, WrongType
 
 from .library import exceptions_of, failures_of, library_of
+from .once import MOVED, is_ours, sent_once, server_for
 from .outage import Outage
+from .refusal import is_doubtful
 
 log = logging.getLogger("flask_redis_session")
 
@@ -170,6 +173,58 @@ class Commands:
                 replies[i] = reply
         return self._checked(replies, commands)
 
+    def once(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands as :meth:`together` does, but none again that may have been carried out.
+
+        This holds for clients that were made from a URL. A client of the application's own sends
+        again what it was told to.
+
+        :raises WrongType: as :meth:`call`.
+        :raises StoreUnavailable: as :meth:`call`, and if a reply is lost.
+        """
+        client = self._client or self._open()
+        replies: list[Any] = [None] * len(commands)
+        for server, places in self._by_server(client, commands):
+            if not is_ours(server):
+                return self.together(commands)
+            try:
+                found = sent_once(server, [commands[at] for at in places])
+            except self._failures as error:
+                raise self._judged(error, commands[places[0]]) from error
+            for at, reply in zip(places, found, strict=True):
+                replies[at] = reply
+        # These were not carried out.
+        lost = [at for at, reply in enumerate(replies) if isinstance(reply, self._lost_script)]
+        if lost:
+            replies[lost[0]] = self.once([_in_full(commands[lost[0]])])[0]
+            again = self.once([commands[at] for at in lost[1:]])
+            for at, reply in zip(lost[1:], again, strict=True):
+                replies[at] = reply
+        for at, reply in enumerate(replies):
+            if type(reply).__name__ in MOVED:
+                replies[at] = self.call(commands[at])
+        return self._checked(replies, commands)
+
+    def _by_server(self, client: Any, commands: Sequence[Command]) -> list[tuple[Any, list[int]]]:
+        """Return the client of each server, and which of the commands go there."""
+        servers: dict[int, tuple[Any, list[int]]] = {}
+        for at, command in enumerate(commands):
+            try:
+                server = server_for(client, _key_of(command))
+            except self._failures as error:
+                raise self._judged(error, command) from error
+            servers.setdefault(id(server), (server, []))[1].append(at)
+        return [*servers.values()]
+
+    def distrust(self, command: Command) -> None:
+        """Close the idle connections to the server that a command went to.
+
+        None is closed while somebody uses it. It is for a reply that shows that it belongs to
+        another command.
+        """
+        with suppress(*self._failures):
+            _close_idle(server_for(self._client, _key_of(command)))
+
     def nodes(self) -> list[Commands]:
         """Return the way to each server that holds keys: each primary of a cluster, or this one.
 
@@ -238,11 +293,30 @@ class Commands:
         """Return the exception of ours that a failure of the client's comes to."""
         # Inside a script Redis says the word somewhere in the text, elsewhere it begins with it.
         if "WRONGTYPE" in str(error):
-            key = command[3 if command[0] in _SCRIPTED else 1].decode()
+            key = _key_of(command).decode()
             log.error("The key %r in Redis has another type; delete or rename it.", key)
             return WrongType(key)
         self._outage.failed(error)
+        if is_doubtful(error) and self._client is not None:
+            with suppress(*self._failures):
+                server = server_for(self._client, _key_of(command))
+                if not is_ours(server):
+                    # Its connection is idle again, and cannot be told from the other idle ones.
+                    _close_idle(server)
         return StoreUnavailable(retry_after=self._retry_after)
+
+
+def _key_of(command: Command) -> Any:
+    """Return the key that a command is about."""
+    at = 3 if command[0] in _SCRIPTED else 1
+    return command[at] if at < len(command) else b""
+
+
+def _close_idle(server: Any) -> None:
+    """Close the connections to a server that nobody uses."""
+    # AttributeError: a stand-in. TypeError: a pool of redis-py 5's that can only close all of them.
+    with suppress(AttributeError, TypeError):
+        server.connection_pool.disconnect(inuse_connections=False)
 
 
 def _in_full(command: Command) -> Command:
