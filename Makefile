@@ -7,24 +7,20 @@ MATRIX_ARGS ?=
 ALL ?=
 # How many tests run at once, each with servers of its own.
 WORKERS ?= 2
-# How long `make fuzz` takes in all.
-FUZZ_SECONDS ?= 60
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
-CHECKED := flask_redis_session tests/servers.py tests/reaper.py tests/conftest.py tests/flask_suite.py \
-	tests/clients.py tests/environment.py tests/matrix.py tests/pairs.py
+CHECKED := flask_redis_session tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster soak fuzz matrix check format bench flask-suite coverage clean
+.PHONY: help demo test test-cluster soak matrix check format bench flask-suite coverage clean
 
 help:
 	@echo "make demo         serve the demo on http://127.0.0.1:5000"
 	@echo "make test         run the tests, on servers they start themselves"
 	@echo "make test-cluster run them on a cluster of three primaries"
 	@echo "make soak         run the tests that take minutes, one after another: half an hour"
-	@echo "make fuzz         fuzz what reads bytes from outside, for FUZZ_SECONDS"
 	@echo "make matrix       run the tests with every pair of a server, a client and its options"
 	@echo "make check        check format, style and types"
 	@echo "make bench        run the benchmarks"
@@ -45,11 +41,8 @@ test-cluster: $(VENV)/.dev
 soak: $(VENV)/.dev
 	@$(BIN)/pytest -m soak $(PYTEST_ARGS)
 
-fuzz: $(VENV)/.dev
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python tests/fuzz.py
-
 matrix: $(VENV)/.dev
-	@$(BIN)/python tests/matrix.py $(if $(ALL),--all) --workers $(WORKERS) $(MATRIX_ARGS)
+	@$(BIN)/python -m tests.tooling.matrix $(if $(ALL),--all) --workers $(WORKERS) $(MATRIX_ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -64,7 +57,7 @@ bench: $(VENV)/.dev
 	@$(BIN)/python benchmarks
 
 flask-suite: $(VENV)/.dev
-	@$(BIN)/python tests/flask_suite.py
+	@$(BIN)/python -m tests.tooling.flask_suite
 
 coverage: $(VENV)/.dev
 	@$(BIN)/coverage erase
@@ -73,7 +66,7 @@ coverage: $(VENV)/.dev
 	@$(BIN)/coverage report
 
 clean:
-	rm -rf $(VENV) .matrix build dist .coverage .coverage.* .fuzz .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .matrix build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

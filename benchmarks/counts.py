@@ -16,9 +16,9 @@ from requests import CASES, WARM_UP, Contender
 from tables import Table, figure
 from wsgi import Browser
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from servers import Cost, Link, Server
+from tests.support.servers import Cost, Link, Server
 
 SHOWN = [case for case in CASES if case not in ("sign_in_renewed", "set_to_same")]
 

@@ -18,9 +18,9 @@ from requests import Contender
 from tables import Table, figure
 from wsgi import Browser
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from servers import Link, Server
+from tests.support.servers import Link, Server
 
 KEYS, EACH = 3, 20
 USER = "23"

@@ -17,9 +17,9 @@ from requests import Contender
 from tables import Table, figure
 from wsgi import Browser
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from servers import Server
+from tests.support.servers import Server
 
 KEYS = (1, 10, 100, 1000, 10_000)
 #: Of each value where the number of keys grows, in bytes.

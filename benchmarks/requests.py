@@ -21,9 +21,9 @@ from contenders import BENCHMARKED, SIZES, content, cookie, flask_session, floor
 from tables import Table, figure
 from wsgi import Browser
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from servers import Server
+from tests.support.servers import Server
 
 CASES = {
     "untouched": "untouched",

@@ -22,11 +22,11 @@ from requests import Contender
 from tables import Table, figure
 from wsgi import Browser
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from flask_redis_session.storage.session_hash import _COMMIT
 from flask_redis_session.storage.user_index import _INDEX
-from servers import HOST, Link, Server, wait_until
+from tests.support.servers import HOST, Link, Server, wait_until
 
 KEYS, EACH = 3, 20
 SESSIONS = 1_000_000

@@ -22,9 +22,9 @@ from contenders import BENCHMARKED, SIZES, content, flask_session, floor, ours
 from load import HOST, Load, fetch, load, request
 from tables import Table, figure
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from servers import Server, free_port, wait_until
+from tests.support.servers import Server, free_port, wait_until
 
 WORKERS, THREADS, CONNECTIONS = 2, 4, 16
 MIXES = {"untouched": "untouched", "read_one": "read one", "set_one": "set one"}

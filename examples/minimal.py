@@ -1,7 +1,7 @@
-"""The least there is: sessions in Redis, and "log out all my devices".
+"""The smallest application: sessions in Redis, and "log out all my devices".
 
-Run it with ``flask --app examples/minimal run``. It wants a Redis on localhost:6379, unless
-FLASK_SESSION_REDIS_URL names another place (``embedded://`` starts one).
+Run it with ``flask --app examples/minimal run``. It needs a Redis on localhost:6379. For
+another one set FLASK_SESSION_REDIS_URL; ``embedded://`` starts one.
 """
 
 from flask import Flask, session
@@ -15,7 +15,7 @@ app.session_interface = RedisSessionInterface()
 
 @app.post("/sign-in/<int:user_id>")
 def sign_in(user_id: int) -> str:
-    session["user_id"] = user_id  # once you have checked that it is them
+    session["user_id"] = user_id  # after you have checked the password
     return "Signed in.\n"
 
 

@@ -9,6 +9,7 @@ from .errors import UnreadableValue as UnreadableValue
 from .errors import UnstorableValue as UnstorableValue
 from .errors import WrongType as WrongType
 from .interface import RedisSessionInterface as RedisSessionInterface
+from .request.codec.registration import register_type as register_type
 from .request.session import RedisSession as RedisSession
 from .storage.record import SessionInfo as SessionInfo
 
@@ -24,4 +25,5 @@ __all__ = [
     "UnreadableValue",
     "UnstorableValue",
     "WrongType",
+    "register_type",
 ]

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from .advice import Advice
 from .client.commands import Commands
 from .client.url import connect
+from .cookie import CookieFlags
 from .device import clipped, device
-from .errors import (
-    RevocationIncomplete,
-    RevocationUnconfirmed,
-    SettingError,
-    StoreUnavailable,
-)
-from .request.backend import Loaded, Usage, When
+from .errors import SettingError, StoreUnavailable
+from .request.backend import Loaded, Usage
+from .request.draft import Terms
 from .request.loading import LoadPlans
+from .request.save import Create, Reply, Step, Touch, Touched, Written
 from .request.touch_memory import TouchMemory
 from .settings import Settings
 from .signals import session_ended
-from .storage.record import Changes, Record, SessionInfo, field_of, moment
+from .storage.record import SEEN, Changes, Record, field_of
 from .storage.session_hash import Lifetime, SessionHashes
-from .storage.token import Token, is_sid
+from .storage.token import Token, new_token
+from .storage.user_sessions import UserSessions
 
 if TYPE_CHECKING:
     from flask import Flask, Request
@@ -35,11 +30,8 @@ if TYPE_CHECKING:
 #: After how many loads a request that wants yet another key gets all of them.
 MOST_FETCHES = 3
 
-#: No point in time is more seconds from the epoch.
-MOST_SECONDS = 1e15
-
-#: What Redis takes for the number of a member of an index.
-MOST_SESSIONS = 2**62
+#: With less than so many seconds of idle lifetime left (or half of it), a load sends the touch.
+RUNNING_OUT = 300.0
 
 
 class ApplicationBackend:
@@ -60,12 +52,18 @@ class ApplicationBackend:
             settings.prefix,
             absolute=settings.absolute,
             touch_interval=settings.touch_interval,
-            revoke_wait=settings.revoke_wait,
+        )
+        #: The sessions of users, outside of a request.
+        self.users = UserSessions(
+            self.redis,
+            self.hashes,
+            wait=settings.revoke_wait,
+            most=settings.max_per_user,
+            announce=self.announce,
         )
         self._plans = LoadPlans() if settings.load == "auto" else None
-        #: What the application is told of its cookie.
-        self.advice = Advice()
-        self._first_flags: dict[str, Any] | None = None
+        #: The flags of the application's cookie.
+        self.cookie_flags = CookieFlags()
         #: What this process touched lately.
         self.touches = TouchMemory()
 
@@ -73,6 +71,17 @@ class ApplicationBackend:
         if self.settings.url is None:
             return self.settings.redis
         return connect(self.settings.url)
+
+    def terms(self, app: Flask) -> Terms:
+        """Return what the settings say of every session at this moment.
+
+        :param app: the application: Flask's own settings may change while it runs.
+        """
+        return Terms(
+            permanent=app.permanent_session_lifetime.total_seconds(),
+            passing=self.settings.lifetime,
+            refreshes=app.config["SESSION_REFRESH_EACH_REQUEST"],
+        )
 
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
         """Load what is needed to know a key, or every key where it is ``None``.
@@ -83,7 +92,32 @@ class ApplicationBackend:
         :raises StoreUnavailable: where Redis fails.
         """
         fields = self._fields(key, usage)
-        return self.hashes.load(token, fields), fields
+        record = self.hashes.load(token, fields)
+        if record.idle is not None and self._is_running_out(record):
+            record = self._touched_early(token, record)
+        return record, fields
+
+    def _is_running_out(self, record: Record) -> bool:
+        """Tell whether a session may end, for want of use, while this request goes on."""
+        seen, idle = record.seen, record.idle
+        if seen is None or idle is None:
+            return False
+        return seen + idle - self.hashes.clock.now() < min(RUNNING_OUT, idle / 2)
+
+    def _touched_early(self, token: Token, record: Record) -> Record:
+        """Send the touch that is due now rather than at the end, and return what is known then.
+
+        Who comes in time stays, however long the request takes.
+        """
+        try:
+            lifetime = Lifetime(record.idle or 0.0)
+            committed = self.hashes.commit(token, Changes(), lifetime, known=record)
+        except StoreUnavailable:
+            # The request has what it came for.
+            return record
+        if committed.what != "saved":
+            return record
+        return replace(record, fields={**record.fields, SEEN: committed.now})
 
     def _fields(self, key: str | None, usage: Usage) -> tuple[bytes, ...] | None:
         """Return the fields to ask for; ``None``: all."""
@@ -107,110 +141,6 @@ class ApplicationBackend:
                 plan.load_whole()
             plan.learn(usage.fields, usage.fetches - 1, usage.everything, usage.first)
 
-    def reflags(self, flags: dict[str, Any]) -> bool:
-        """Tell whether the cookie's flags are others than when the application started.
-
-        Only then is the same cookie sent again where a session is modified. Sent with every
-        change, it could overtake a rotation that another request made meanwhile, and sign the
-        browser out.
-
-        :param flags: the flags, as ``response.set_cookie`` takes them.
-        """
-        if self._first_flags is None:
-            self._first_flags = flags
-        return flags != self._first_flags
-
-    def sessions(self, user: str, current: str | None) -> list[SessionInfo]:
-        """Return a user's live sessions, the current one marked and counted as seen now.
-
-        :param user: the user's id, as text.
-        :param current: the sid of the current session.
-        :raises StoreUnavailable: where Redis fails.
-        """
-        now = moment(self.hashes.clock.now())
-        infos = [
-            replace(info, current=True, last_seen_at=now) if info.sid == current else info
-            for info in self.hashes.index.sessions(user)
-        ]
-        return sorted(infos, key=_last_seen, reverse=True)
-
-    def page(self, user: str, limit: int | None, offset: int) -> list[SessionInfo]:
-        """Return a page of a user's live sessions, last seen first.
-
-        :param user: the user's id, as text.
-        :param limit: how many at most; ``None``: all.
-        :param offset: how many of the newest to leave out.
-        :raises ValueError: where one of them is negative, or more than Redis counts.
-        :raises TypeError: where one of them is no number.
-        :raises StoreUnavailable: where Redis fails.
-        """
-        if limit is not None:
-            _check_count("limit", limit)
-        _check_count("offset", offset)
-        infos = self.hashes.index.sessions(user, limit=limit, offset=offset)
-        return sorted(infos, key=_last_seen, reverse=True)
-
-    def revoke(
-        self, user: str, *, before: When | None, keep: str | None, current: str | None
-    ) -> list[str]:
-        """End a user's sessions out of a request of theirs; return the sids.
-
-        :param user: the user's id, as text.
-        :param before: only those last seen before.
-        :param keep: a sid to spare.
-        :param current: the sid of the current session, which counts as seen now.
-        :raises RevocationIncomplete: where Redis fails on the way.
-        """
-        limit = self.epoch("before", before)
-        spared = {keep} if keep is not None else set[str]()
-        if current is not None and limit is not None and limit <= self.hashes.clock.now():
-            spared.add(current)
-        pages = self.revoked(user, before=limit, keep=spared)
-        return [sid for page in pages for sid in page]
-
-    def end(self, user: str, sid: str) -> list[str]:
-        """End one of a user's sessions, be it in their index or not; return its sid if it was.
-
-        :param user: the user's id, as text.
-        :param sid: the session.
-        :raises RevocationIncomplete: where Redis fails.
-        """
-        return [sid for page in self.revoked(user, only=[sid]) for sid in page]
-
-    def revoked(
-        self,
-        user: str,
-        *,
-        before: float | None = None,
-        created_before: float | None = None,
-        only: Collection[str] | None = None,
-        keep: Collection[str] = (),
-        reason: str = "revoked",
-    ) -> Iterator[list[str]]:
-        """End a user's sessions page by page, announcing each; yields their sids.
-
-        :param user: the user's id, as text.
-        :param before: only those last seen before, in epoch seconds.
-        :param created_before: only those created before, in epoch seconds.
-        :param only: only these, by sid.
-        :param keep: not these, by sid.
-        :param reason: for the signal.
-        :raises RevocationIncomplete: where Redis fails on the way.
-        :raises RevocationUnconfirmed: where too few replicas have it in time.
-        """
-        ended = 0
-        try:
-            for page in self.hashes.index.revoke(
-                user, before=before, created_before=created_before, only=only, keep=keep
-            ):
-                ended += len(page)
-                self.announce(user, page, reason)
-                yield page
-        except RevocationUnconfirmed as failure:
-            raise RevocationUnconfirmed(ended, failure.replicas) from None
-        except StoreUnavailable as failure:
-            raise RevocationIncomplete(ended) from failure
-
     def announce(self, user: str | None, sids: Iterable[str], reason: str) -> None:
         """Send the signal that these sessions ended.
 
@@ -221,54 +151,60 @@ class ApplicationBackend:
         for sid in sids if session_ended.receivers else ():
             session_ended.send(self._app(), sid=sid, user_id=user, reason=reason)
 
-    def end_surplus(self, user: str, *, keep: str) -> None:
-        """End a user's sessions beyond ``SESSION_MAX_PER_USER``.
+    def send(self, step: Step) -> Reply:
+        """Send a step of a save to Redis and return the reply.
 
-        :param user: the user's id, as text.
-        :param keep: the sid that was signed in just now.
+        :param step: what to do.
+        :raises StoreUnavailable: if Redis fails; a touch that fails is no failure.
         """
-        most = self.settings.max_per_user
-        if most is None:
-            return
-        # The sign-in stands also where Redis fails now; the next one makes up for it.
-        with suppress(StoreUnavailable):
-            # In an order that is the same for all: of two sign-ins at once, each would else end
-            # the other.
-            surplus = [sid for sid in self.hashes.index.ranked(user)[most:] if sid != keep]
-            if surplus:
-                deque(self.revoked(user, only=surplus, reason="replaced"), maxlen=0)
+        if isinstance(step, Touch):
+            return Touched(self._touch(step))
+        if isinstance(step, Create):
+            token = new_token(step.permanent)
+            created = self.hashes.create(token, step.changes, step.lifetime, step.binding)
+            return Written(step, token, created)
+        fresh = step.token.rotated() if step.rotates else None
+        committed = self.hashes.commit(
+            step.token,
+            step.changes,
+            step.lifetime,
+            fresh=fresh,
+            binding=step.binding,
+            known=step.record,
+        )
+        if fresh is not None and committed.what == "saved":
+            self.ended(step.token)
+        return Written(step, fresh or step.token, committed)
 
-    def touch(self, token: Token, record: Record | None, lifetime: Lifetime) -> bool:
-        """Touch a session where it is due; return whether its cookie may be sent again.
-
-        :param token: its cookie.
-        :param record: what was loaded of it, if it was.
-        :param lifetime: how long it may be idle.
-        """
+    def _touch(self, step: Touch) -> bool:
+        """Touch a session if that is due; tell whether its cookie may be sent again."""
+        token, record = step.token, step.record
         if record is not None:
             if not self.hashes.is_due(record.born, record.seen, record.idle):
                 return True
         else:
-            alive = self.touches.standing(token, self.hashes.interval(lifetime.idle))
+            alive = self.touches.standing(token, self.hashes.interval(step.lifetime.idle))
             if alive is not None:
                 return alive
-        # Noted before: of many requests at once, one is enough.
-        self.touches.note(token, alive=False)
+        # Record it before sending, so that parallel requests do not all touch.
+        self.touches.asks(token)
         try:
-            committed = self.hashes.commit(token, Changes(), lifetime, known=record)
+            committed = self.hashes.commit(token, Changes(), step.lifetime, known=record)
         except StoreUnavailable:
             # A request that does without its session must not wait for a dead server.
             self.touches.pause()
             return False
-        self.touches.note(token, alive=committed.what == "saved")
-        return committed.what == "saved"
+        if committed.what != "saved":
+            return False
+        self.touches.found_alive(token)
+        return True
 
     def ended(self, token: Token) -> None:
         """Note that a cookie opens nothing any more.
 
         :param token: the cookie.
         """
-        self.touches.note(token, alive=False)
+        self.touches.ended(token)
 
     def device(self, request: Request | None) -> tuple[str | None, str | None]:
         """Return the user agent and the address to keep of a sign-in.
@@ -285,55 +221,6 @@ class ApplicationBackend:
             raise SettingError("SESSION_DEVICE_INFO", problem)
         agent, address = kept
         return clipped(agent), clipped(address)
-
-    def epoch(self, name: str, when: object) -> float | None:
-        """Return a point in time in epoch seconds.
-
-        :param name: the argument's name, for the error.
-        :param when: an aware time, so long ago, or epoch seconds.
-        :raises ValueError: where it is a naive time or not finite.
-        :raises TypeError: where it is of another type.
-        """
-        if when is None:
-            return None
-        if isinstance(when, timedelta):
-            return self.hashes.clock.now() - when.total_seconds()
-        if isinstance(when, datetime):
-            if when.utcoffset() is None:
-                problem = "the time is naive; say which zone, as in datetime.now(timezone.utc)."
-                raise ValueError(f"{name}: {problem}")
-            return when.timestamp()
-        if isinstance(when, (int, float)) and not isinstance(when, bool):
-            if not abs(when) < MOST_SECONDS:
-                raise ValueError(f"{name}: that number is no point in time, in epoch seconds.")
-            return float(when)
-        problem = f"expects an aware datetime, a timedelta or epoch seconds, not {when!r}."
-        raise TypeError(f"{name}: {problem}")
-
-
-def sids_of(name: str, value: Any) -> set[str]:
-    """Return a sid or several as a set.
-
-    :param name: the argument's name, for the error.
-    :param value: a sid or several.
-    :raises ValueError: where one has not the form of a sid.
-    """
-    sids = {value} if isinstance(value, str) else set(value)
-    for sid in sids:
-        if not isinstance(sid, str) or not is_sid(sid):
-            raise ValueError(f"{name}: {sid!r} is no sid; a sid has 22 characters of base64url.")
-    return sids
-
-
-def _last_seen(info: SessionInfo) -> float:
-    return info.last_seen_at.timestamp() if info.last_seen_at else 0.0
-
-
-def _check_count(name: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} expects a number of sessions, not {value!r}.")
-    if not 0 <= value <= MOST_SESSIONS:
-        raise ValueError(f"{name}={value} is no number of sessions.")
 
 
 def _is_text_or_none(value: object) -> bool:

@@ -40,9 +40,16 @@ class UnstorableValue(SessionError, TypeError):
     :param problem: what is wrong and what to do about it.
     """
 
+    #: The endpoint of the request, if it is known. Once it is set, the message names it.
+    endpoint: str | None = None
+
     def __init__(self, key: object, problem: str) -> None:
         super().__init__(f"session[{key!r}]: {problem}")
         self.key = key
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message} (endpoint {self.endpoint!r})" if self.endpoint else message
 
 
 class UnreadableValue(SessionError, ValueError):

@@ -7,18 +7,23 @@ import threading
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from flask import current_app, has_app_context, has_request_context
+from flask import after_this_request, current_app, has_app_context, has_request_context, request
 from flask import session as current_session
 from flask.sessions import SessionInterface, SessionMixin
 
-from .application import ApplicationBackend, sids_of
+from .application import ApplicationBackend
+from .cookie import read_cookie
 from .errors import StoreUnavailable
+from .refusal import refuse, vary
 from .request.backend import When
-from .request.save import Cookie, Save
-from .request.session import RedisSession, user_text
+from .request.save import Outcome
+from .request.session import RedisSession
+from .request.user import user_text
 from .settings import read_settings
+from .signals import send_events
 from .storage.record import SessionInfo
-from .storage.token import Token, parse_cookie
+from .storage.revocation import Selection
+from .storage.user_sessions import sids_of
 
 if TYPE_CHECKING:
     from flask import Flask, Request, Response
@@ -32,10 +37,6 @@ _NO_APPLICATION = (
 )
 
 log = logging.getLogger("flask_redis_session")
-
-# What a response and the one that takes its place may both have to say.
-_OF_EACH = {"Link", "Set-Cookie", "Vary"}
-_OF_THE_BODY = {"accept-ranges", "etag", "expires", "last-modified", "location"}
 
 
 class RedisSessionInterface(SessionInterface):
@@ -91,10 +92,13 @@ class RedisSessionInterface(SessionInterface):
     def open_session(self, app: Flask, request: Request) -> RedisSession:
         """Return the session of a request; nothing is asked of Redis until it is used."""
         backend = self._backend_of(app)
-        token = _token_of(request, self.get_cookie_name(app))
-        return self.session_class(
+        token = read_cookie(request, self.get_cookie_name(app))
+        session = self.session_class(
             backend, token, permanent=backend.settings.permanent, request=request
         )
+        if token is not None and has_request_context():
+            after_this_request(session._finish)  # noqa: SLF001
+        return session
 
     def save_session(self, app: Flask, session: SessionMixin | None, response: Response) -> None:
         """Write what the request changed in its session, and set the cookie where it changed.
@@ -104,34 +108,22 @@ class RedisSessionInterface(SessionInterface):
         if not isinstance(session, RedisSession):
             return
         if session.accessed:
-            _vary(response)
-        if session._is_untouched():
-            return
-        if session._failure is not None:
-            if session._modified or response.status_code == 500:
-                _refuse(app, response, session._failure)
+            vary(response)
+        if session._is_untouched() or (  # noqa: SLF001
+            session._has_failed_harmlessly() and response.status_code != 500  # noqa: SLF001
+        ):
             return
         backend = self._backend_of(app)
-        if session._usage is not None:
-            backend.learn(session._usage)
-            session._usage = None
-        save = Save(
-            app,
-            backend,
-            session,
-            refreshes=app.config["SESSION_REFRESH_EACH_REQUEST"],
-        )
         try:
-            cookie = save.run()
+            outcome = session._save(backend.terms(app), backend.send)  # noqa: SLF001
         except StoreUnavailable as failure:
-            session._failure = failure
-            _refuse(app, response, failure)
+            refuse(app, response, failure)
             return
-        if session._owes_cookie:
-            # Also where the first save of this request wrote it, and then something raised.
-            cookie = "fresh"
-        if cookie != "leave":
-            self._send_cookie(app, session, response, cookie)
+        send_events(app, session, outcome.events)
+        if outcome.signed_in is not None and outcome.token is not None:
+            backend.users.revoke_surplus(outcome.signed_in, keep=outcome.token.sid)
+        if outcome.cookie != "leave":
+            self._send_cookie(app, session, response, outcome)
 
     def _cookie_flags(self, app: Flask) -> dict[str, Any]:
         return {
@@ -144,26 +136,25 @@ class RedisSessionInterface(SessionInterface):
         }
 
     def _send_cookie(
-        self, app: Flask, session: RedisSession, response: Response, cookie: Cookie
+        self, app: Flask, session: RedisSession, response: Response, outcome: Outcome
     ) -> None:
         # A browser replaces or deletes only the cookie with these same flags.
         flags = self._cookie_flags(app)
-        if not self._backend_of(app).reflags(flags) and cookie == "same":
+        known = self._backend_of(app).cookie_flags
+        if not known.have_changed(flags) and outcome.cookie == "same":
             return
         name = self.get_cookie_name(app)
-        if cookie == "clear":
-            if session._request is None or name in session._request.cookies:
+        if outcome.cookie == "clear":
+            if not has_request_context() or name in request.cookies:
                 response.delete_cookie(name, **flags)
-        elif session._token is not None:
+        elif outcome.token is not None:
             expires = self.get_expiration_time(app, session)
-            response.set_cookie(name, session._token.cookie(), expires=expires, **flags)
-            session._owes_cookie = False
-        _vary(response)
-        if cookie == "fresh":
-            if not (app.debug or app.testing) and session._request is not None:
+            response.set_cookie(name, outcome.token.cookie(), expires=expires, **flags)
+        vary(response)
+        if outcome.cookie == "fresh":
+            if not (app.debug or app.testing) and has_request_context():
                 # As it was sent: Flask's own property raises on a host it does not trust.
-                host = session._request.environ.get("HTTP_HOST", "")
-                self._backend_of(app).advice.give(name, flags, host)
+                known.warn(name, flags, request.environ.get("HTTP_HOST", ""))
             # OWASP Session Management, Web Content Caching: a new secret is for one reader.
             response.cache_control.no_store = True
 
@@ -179,7 +170,8 @@ class RedisSessionInterface(SessionInterface):
         :raises TypeError: where one of them is no number, or ``user_id`` no user's id.
         :raises StoreUnavailable: where Redis fails.
         """
-        return self._any_backend().page(user_text("user_id", user_id), limit, offset)
+        user = user_text("user_id", user_id)
+        return self._any_backend().users.list_sessions(user, limit=limit, offset=offset)
 
     def revoke_sessions(
         self,
@@ -206,25 +198,26 @@ class RedisSessionInterface(SessionInterface):
         :raises RevocationUnconfirmed: where fewer replicas have it than ``SESSION_REVOKE_WAIT``.
         """
         backend = self._any_backend()
-        pages = backend.revoked(
-            user_text("user_id", user_id),
-            before=backend.epoch("before", before),
-            created_before=backend.epoch("created_before", created_before),
+        user = user_text("user_id", user_id)
+        selection = Selection(
+            before=backend.users.epoch("before", before),
+            created_before=backend.users.epoch("created_before", created_before),
             only=None if only is None else sids_of("only", only),
             keep=sids_of("keep", keep),
         )
-        current = _session_of_request(backend)
+        current = _session_of_request()
         ended = 0
-        for page in pages:
+        own = None if current is None else current._cookie_sid()  # noqa: SLF001
+        for page in backend.users.revoke(user, selection, own=own):
             ended += len(page)
-            if current is not None and current._opened_by(page):
-                current._end()
+            if current is not None:
+                current._ended_outside(backend, page)  # noqa: SLF001
         return ended
 
     def _any_backend(self) -> ApplicationBackend:
         """Return the sessions of the current application, or of the one that has these."""
         if has_app_context() and current_app.session_interface is self:
-            return self._backend_of(current_app._get_current_object())  # type: ignore[attr-defined]
+            return self._backend_of(current_app._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001
         if self._applications > 1:
             raise RuntimeError(
                 "These sessions serve several applications: say which, by app.app_context()."
@@ -251,59 +244,12 @@ def backend_of(app: Flask) -> ApplicationBackend | None:
     :raises SettingError: where this reads its settings, and one is ill-typed.
     """
     interface = app.session_interface
-    return interface._backend_of(app) if isinstance(interface, RedisSessionInterface) else None
+    return interface._backend_of(app) if isinstance(interface, RedisSessionInterface) else None  # noqa: SLF001
 
 
-def _session_of_request(backend: ApplicationBackend) -> RedisSession | None:
+def _session_of_request() -> RedisSession | None:
     """Return the session of the current request, if there is one and it is one of these."""
     if not has_request_context():
         return None
-    session = current_session._get_current_object()  # type: ignore[attr-defined]
-    return session if isinstance(session, RedisSession) and session._backend is backend else None
-
-
-def _token_of(request: Request, name: str) -> Token | None:
-    """Return what the session's cookie says, if it has the form of one."""
-    header = request.environ.get("HTTP_COOKIE")
-    if not header:
-        return None
-    before, found, after = header.partition(f"{name}=")
-    if found and f"{name}=" not in after and (not before or before.endswith("; ")):
-        # The usual case. To have all cookies parsed takes as long as all the rest of a request
-        # that does without its session.
-        token = parse_cookie(after.partition(";")[0])
-        if token is not None:
-            return token
-    cookie = request.cookies.get(name)
-    return parse_cookie(cookie) if cookie else None
-
-
-def _vary(response: Response) -> None:
-    """Tell caches that the response depends on the cookie."""
-    if "Vary" in response.headers:
-        response.vary.add("Cookie")
-    else:
-        # The same in less than half the time.
-        response.headers.add("Vary", "Cookie")
-
-
-def _refuse(app: Flask, response: Response, failure: StoreUnavailable) -> None:
-    """Turn a response into a 503, by way of the application's own handler if it has one."""
-    try:
-        refusal = app.make_response(app.handle_http_exception(failure))
-    except StoreUnavailable:
-        refusal = app.make_response(failure.get_response())
-    body = response.response
-    if hasattr(body, "close"):
-        response.call_on_close(body.close)
-    response.status = refusal.status
-    response.response = refusal.response
-    # What speaks of the body goes with it; what speaks of the site, such as CORS, stays.
-    for name in [*response.headers.keys()]:
-        if name.lower().startswith("content-") or name.lower() in _OF_THE_BODY:
-            response.headers.remove(name)
-    for name in {name for name, _ in refusal.headers} - _OF_EACH:
-        response.headers.remove(name)
-    for name, value in refusal.headers:
-        response.headers.add(name, value)
-    response.cache_control.no_store = True
+    session = current_session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    return session if isinstance(session, RedisSession) else None

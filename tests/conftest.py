@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import clients
-import servers as servers_module
-from servers import CLUSTERS, PROGRAMS, Certificates, Cluster, Missing, Server, Servers
+from tests.support import clients
+from tests.support.servers import (
+    CLUSTERS,
+    PROGRAMS,
+    Certificates,
+    Cluster,
+    Missing,
+    Server,
+    Servers,
+    programs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -38,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Take the server and the client that are chosen."""
     first = _chosen(config)[0]
-    servers_module.default = CLUSTERS.get(first, first)
+    programs.default = CLUSTERS.get(first, first)
     clients.choose(config)
 
 

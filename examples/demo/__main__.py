@@ -1,9 +1,9 @@
 """A small site on flask-redis-session: run ``python examples/demo`` and open it twice.
 
-Sign in from two browsers (or one and a private window of it), see both under "Devices", end one
-from the other. The meter on each page says what that page and your last change cost Redis, beside
-what a store that saves the whole session would have moved. It needs no server and no SECRET_KEY:
-a Valkey is started for it, and ends with it.
+Sign in with two browsers, or with one browser and a private window of it. Both are listed under
+"Devices", and each can sign the other out. The panel on each page shows what the page and your
+last change cost Redis, compared with saving the whole session. You need no server and no
+SECRET_KEY: the demo starts a Valkey, and stops it at the end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from werkzeug.serving import make_server
 
 from app import create_app
-from flask_redis_session import SettingError
+from flask_redis_session import SettingError, StoreUnavailable
 
 HOST = "127.0.0.1"
 
@@ -32,6 +32,8 @@ def main() -> None:
     with suppress(KeyboardInterrupt):
         try:
             _serve(options.port, options.redis_url)
+        except StoreUnavailable:
+            sys.exit("The Redis of --redis-url does not answer.")
         except (SettingError, RedisError) as error:
             sys.exit(str(error))
     print("Stopped.")
@@ -50,19 +52,25 @@ def _serve(port: int, redis_url: str) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python examples/demo", description=__doc__)
     parser.add_argument(
-        "--port", type=int, default=5000, help="the next free one is taken (default: %(default)s)"
+        "--port",
+        type=int,
+        default=5000,
+        help="if it is taken, the next free one is used (default: %(default)s)",
     )
     parser.add_argument(
         "--redis-url",
         default="embedded://",
         metavar="URL",
-        help="redis://, rediss:// or unix:// (default: %(default)s, a server of its own)",
+        help="redis://, rediss:// or unix:// (default: %(default)s starts a server)",
     )
     return parser.parse_args()
 
 
 def _listen(first: int) -> socket.socket:
-    """A socket that listens on this port, or on the next one that is free; 0 is any."""
+    """Return a socket that listens on this port or, if it is taken, on the next free one.
+
+    :param first: the port; 0: any that is free.
+    """
     for port in range(first, first + 100):
         if listener := _listen_on(port):
             return listener

@@ -1,4 +1,4 @@
-"""The application: a small site on flask-redis-session, with a meter beside it."""
+"""The application: a small site on flask-redis-session, with a meter on each page."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from werkzeug.exceptions import HTTPException
 
 import forgery
 from cost import metered
+from elsewhere import sign_in_elsewhere
 from flask_redis_session import RedisSessionInterface
 from flask_redis_session.client.url import connect
 from flask_redis_session.devices import blueprint as devices_page
+from guide import visit_each_page
 from held import Observer
 from ledger import Meter
 from panel import show_meter
 from views import site, whose_page
 
 _MESSAGES = {
-    "signed-in": "Signed in. The cookie got a new secret on the way.",
-    "signed-out": "Signed out. The session is gone from Redis.",
-    "ended": "That session has ended, perhaps from another of your devices.",
-    "cart": "In the cart.",
+    "signed-in": "You are signed in. Your session holds 200 KB. This page read only what it needs.",
+    "signed-out": "You are signed out. The session is deleted from Redis.",
+    "ended": "Your session has ended. Perhaps you signed it out from another device.",
+    "cart": "Added to the cart.",
     "cart-emptied": "The cart is empty.",
     "note": "Note saved.",
-    "weight": "More weight in the session. Now change the note: it still writes one field.",
-    "weight-dropped": "The weight is gone.",
-    "regenerated": "A new secret. The old cookie is dead, the session is the same.",
+    "larger": "The session is larger. Change the note now: that still writes one field.",
+    "smaller": "The data is removed. With a small session, saving all of it costs little.",
+    "regenerated": "The cookie has a new secret. The old cookie is dead, the session is the same.",
 }
 
 _CONTENT_POLICY = (
@@ -36,13 +38,14 @@ _CONTENT_POLICY = (
 
 
 def create_app(redis_url: str = "embedded://") -> Flask:
-    """Make the site.
+    """Return the site.
 
-    :param redis_url: where the sessions live; ``embedded://`` starts a server for them.
+    :param redis_url: where the sessions are; ``embedded://`` starts a server for them.
+    :raises StoreUnavailable: if that server does not answer.
     """
     app = Flask(__name__)
     app.config.update(
-        # Cookies know no ports: another app on this host may have a "session" as well.
+        # Browsers share cookies between ports: another app on this host may have a "session".
         SESSION_COOKIE_NAME="demo_session",
         SESSION_COOKIE_SAMESITE="Lax",
         MAX_CONTENT_LENGTH=64 * 1024,
@@ -50,6 +53,8 @@ def create_app(redis_url: str = "embedded://") -> Flask:
     )
     _keep_sessions(app, redis_url)
     _add_pages(app)
+    sign_in_elsewhere(app)
+    visit_each_page(app)
     return app
 
 
@@ -89,7 +94,7 @@ def _page_context() -> dict[str, Any]:
 
 
 def _greet() -> None:
-    """Let the layout say who is signed in on the pages that are not the site's own."""
+    """Look up who is signed in, for the header of the pages that the library brings."""
     if not _is_static():
         whose_page()
 
@@ -99,7 +104,7 @@ def _is_static() -> bool:
 
 
 def _explain(error: HTTPException) -> tuple[str, int, list[tuple[str, str]]]:
-    """Say what is wrong, without asking the session: it may be what fails."""
+    """Say what is wrong without asking the session, because the session may be what fails."""
     return render_template("error.html", error=error), error.code or 500, error.get_headers()
 
 
@@ -113,7 +118,7 @@ def _be_private(response: Response) -> Response:
 
 
 def _bytes(size: int) -> str:
-    """A size for people to read, as in ``1.5 KB``."""
+    """Return a size as people read it: ``1.5 KB``."""
     if size < 1_000:
         return f"{size} B"
     if size < 1_000_000:

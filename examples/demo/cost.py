@@ -1,8 +1,8 @@
 """What a request costs Redis, counted on the wire.
 
-The sockets of the session client are wrapped, so the bytes are those that really went over
-them, the commands are read out of those bytes, and a round trip is an answer that had to be
-waited for. Opening a connection is left out: the pool does it once, not every request.
+The sockets of the session client are wrapped. So the bytes are those that really went over them,
+and the commands are read out of these bytes. A round trip is an answer that was waited for.
+Opening a connection is not counted: the pool does that once, not on every request.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-#: The cost of the request that runs in this thread.
+#: The cost of the request that this thread serves.
 _current: ContextVar[Cost | None] = ContextVar("cost", default=None)
 
 _WRITES = frozenset({"EVAL", "EVALSHA", "HSET", "HDEL", "HSETNX"})
@@ -34,19 +34,19 @@ class Traffic:
 
 @dataclass
 class Cost(Traffic):
-    """Everything that one request sent to Redis and got back."""
+    """What one request sent to Redis and got back."""
 
     round_trips: int = 0
     wire: bytearray = field(default_factory=bytearray, repr=False)
 
     def commands(self) -> list[list[bytes]]:
-        """Each command that was sent, as its arguments."""
+        """Return the commands that were sent, each as its arguments."""
         return list(_parse(bytes(self.wire)))
 
 
 @contextmanager
 def counting(cost: Cost | None) -> Iterator[None]:
-    """Count what is sent inside of this block to this cost; ``None`` leaves it out."""
+    """Add what is sent inside this block to a cost; ``None``: count nothing."""
     token = _current.set(cost)
     try:
         yield
@@ -55,7 +55,7 @@ def counting(cost: Cost | None) -> Iterator[None]:
 
 
 class MeteredSocket:
-    """A connected socket that tells the current cost what passes through it."""
+    """A connected socket that adds what passes through it to the current cost."""
 
     def __init__(self, plain: Any) -> None:
         self._plain = plain
@@ -90,7 +90,7 @@ class MeteredSocket:
 
 
 def metered(plain: Any) -> Any:
-    """A class like this class of redis-py connection, on a metered socket."""
+    """Return a subclass of this redis-py connection class whose socket is metered."""
 
     def connect(self: Any) -> None:
         with counting(None):
@@ -103,21 +103,20 @@ def metered(plain: Any) -> Any:
 
 
 def command_names(commands: Iterable[list[bytes]]) -> Counter[str]:
-    """How often each command was sent, by its name."""
+    """Return how often each command was sent, by name."""
     return Counter(command[0].decode().upper() for command in commands)
 
 
 def fields_written(
     commands: Iterable[list[bytes]], before: frozenset[bytes], after: frozenset[bytes]
 ) -> list[str]:
-    """Which of a session's keys these commands wrote or deleted.
+    """Return which keys of a session these commands wrote or deleted.
 
-    That is each one which a writing command named, and each one which is gone from a session
-    that lives on.
+    A key counts if a writing command names it, or if it is gone from a session that still lives.
+    Fields that begin with ``@`` belong to the library and are not counted.
 
-    :param before: the fields of the session's hash before the commands. Those that begin with
-        ``@`` are the library's own and are not counted.
-    :param after: and after them.
+    :param before: the fields of the session's hash before the commands.
+    :param after: the fields after them.
     """
     arguments = {
         argument
@@ -132,12 +131,13 @@ def fields_written(
 
 
 def whole_session_traffic(before: int, after: int) -> Traffic:
-    """What a store moves that loads the whole session and saves the whole session.
+    """Return what a store moves that loads and saves the whole session on each request.
 
-    That is GET, and SET with its expiry or DEL, on each request that carries the cookie.
+    It sends GET first, and at the end SET with an expiry, or DEL if the session is gone.
 
-    :param before: the size of the session as one JSON text when the request began, 0 for none.
-    :param after: and when it ended.
+    :param before: the size of the session as one JSON text when the request began, in bytes; 0:
+        there was none.
+    :param after: its size when the request ended, in bytes; 0: there is none.
     """
     key = "session:" + "x" * 43
     traffic = Traffic()
@@ -174,6 +174,6 @@ def _parse(wire: bytes) -> Iterator[list[bytes]]:
 
 
 def _number(wire: bytes, at: int) -> tuple[int, int]:
-    """The number of a header like ``*3`` or ``$5``, and where the next thing begins."""
+    """Return the number in a header like ``*3`` or ``$5``, and the position after the header."""
     end = wire.index(b"\r\n", at)
     return int(wire[at + 1 : end]), end + len("\r\n")

@@ -1,4 +1,4 @@
-"""What Redis holds of a session, looked at over a connection that is not metered."""
+"""What Redis holds of a session, read over a connection that is not metered."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _LONG = 64
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The size of a session at some moment, and the names of its fields."""
+    """The size of a session in bytes, and the names of its fields, at one moment."""
 
     size: int = 0
     names: frozenset[bytes] = frozenset()
 
 
 class Observer:
-    """Reads the documented layout: the hash of a session, the sorted set of a user.
+    """Works on the documented layout: the hash of a session, the sorted set of a user.
 
-    :param client: a client of its own, which answers in bytes.
+    :param client: a client that nothing else uses, and that answers in bytes.
     """
 
     def __init__(self, client: Any, prefix: str = "session:") -> None:
@@ -36,7 +36,7 @@ class Observer:
         return f"{self._prefix}user:{user_id}"
 
     def snapshot(self, sid: str) -> Snapshot:
-        """How large this session would be as one JSON text, and what fields it has."""
+        """Return how large this session is as one JSON text, and which fields it has."""
         fields = self._client.hgetall(self.session_key(sid))
         values = [(name, value) for name, value in fields.items() if not name.startswith(b"@")]
         separators = len('"":') + len(",")
@@ -44,9 +44,9 @@ class Observer:
         return Snapshot(size + len("{}") if values else 0, frozenset(fields))
 
     def transcript(self, sid: str, user_id: object, limit: int = 24) -> list[Exchange]:
-        """What redis-cli would answer to one who looks at this session.
+        """Return what redis-cli shows of this session.
 
-        :param limit: show no more fields than this.
+        :param limit: how many fields to show at most.
         """
         session_key, index_key = self.session_key(sid), self.index_key(user_id)
         fields = sorted(self._client.hgetall(session_key).items())
@@ -62,8 +62,17 @@ class Observer:
             Exchange(f"ZRANGE {index_key} 0 -1 WITHSCORES", tuple(_pairs(scores))),
         ]
 
+    def set_times(self, sid: str, user_id: object, *, born: float, seen: float) -> None:
+        """Write other times into a session and its user's index.
+
+        :param born: when the session began, in epoch seconds.
+        :param seen: when it was last used, in epoch seconds.
+        """
+        self._client.hset(self.session_key(sid), mapping={"@born": born, "@seen": seen})
+        self._client.zadd(self.index_key(user_id), {sid: seen})
+
     def address(self) -> str:
-        """How to reach this server with redis-cli."""
+        """Return the redis-cli command that reaches this server."""
         where = self._client.connection_pool.connection_kwargs
         if "host" in where:
             return f"redis-cli -h {where['host']} -p {where.get('port', 6379)}"
@@ -88,7 +97,7 @@ def _pairs(pairs: Iterable[tuple[bytes, bytes]]) -> Iterable[str]:
 
 
 def _quoted(text: bytes) -> str:
-    """A string the way redis-cli prints it, cut where it is long."""
+    """Return a string as redis-cli prints it, cut off if it is long."""
     printed = "".join(map(_printed, text[:_LONG]))
     rest = len(text) - _LONG
     return f'"{printed}" … {rest:,} more bytes' if rest > 0 else f'"{printed}"'
@@ -101,7 +110,7 @@ def _printed(byte: int) -> str:
 
 
 def as_text(value: object) -> str:
-    """A value for people to read, cut where it is long."""
+    """Return a value as text, cut off if it is long."""
     try:
         text = orjson.dumps(value).decode()
     except TypeError:

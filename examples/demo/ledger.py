@@ -1,7 +1,7 @@
-"""Remembers what the last requests of each browser cost, outside of the session.
+"""Remembers what the last requests of each browser cost, outside the session.
 
-If the session held it, looking would change what is looked at. So each browser gets a cookie of
-its own, ``demo_browser``, and what it stands for lives in this process.
+If the session held these figures, each reading would change the session. So each browser gets a
+second cookie, ``demo_browser``, and its figures are kept in this process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ _REQUESTS = 6
 
 @dataclass
 class Record:
-    """One request and what it cost."""
+    """One request and what it cost.
+
+    :param commands: how often it sent each command.
+    :param fields: the session keys that it wrote or deleted.
+    :param keys: how many keys the session had after it.
+    :param whole: what a store of whole sessions would have moved.
+    """
 
     method: str
     path: str
@@ -39,11 +45,22 @@ class Record:
     cost: Cost = field(default_factory=Cost)
     commands: Counter[str] = field(default_factory=Counter)
     fields: list[str] = field(default_factory=list)
+    keys: int = 0
     whole: Traffic = field(default_factory=Traffic)
 
     @property
     def is_change(self) -> bool:
         return self.method == "POST"
+
+    @property
+    def wrote_everything(self) -> bool:
+        """Whether it wrote every key that the session has, as a sign-in does."""
+        return bool(self.fields) and len(self.fields) == self.keys
+
+    @property
+    def ends_devices(self) -> bool:
+        """Whether it signed out devices on the devices page."""
+        return self.is_change and self.path.startswith("/devices/")
 
     @property
     def is_redirect(self) -> bool:
@@ -61,14 +78,14 @@ class Browser:
 
 
 class Ledger:
-    """The browsers that were here last."""
+    """The browsers that visited last."""
 
     def __init__(self) -> None:
         self._browsers: OrderedDict[str, Browser] = OrderedDict()
         self._lock = threading.Lock()
 
     def browser(self, browser_id: str | None) -> Browser:
-        """The browser of this id, or a new one."""
+        """Return the browser with this id, or a new one."""
         with self._lock:
             known = self._browsers.get(browser_id or "")
             if known is not None:
@@ -85,10 +102,10 @@ class Ledger:
 class Meter:
     """WSGI middleware that records what each request costs.
 
-    It stands around the whole application, so the saving of the session is counted as well.
+    It wraps the whole application, so it also counts what saving the session costs.
 
     :param session_cookie: the name of the session's cookie.
-    :param skip: requests with this in their path are not recorded.
+    :param skip: a request with this text in its path is not recorded.
     """
 
     def __init__(
@@ -121,10 +138,11 @@ class Meter:
         commands = record.cost.commands()
         record.cost.wire.clear()
         before = browser.snapshot
-        if commands:  # else the session is as it was, and Redis is left alone
+        if commands:  # without one, the session has not changed
             browser.snapshot = self._look(sid)
         record.commands = command_names(commands)
         record.fields = fields_written(commands, before.names, browser.snapshot.names)
+        record.keys = sum(not name.startswith(b"@") for name in browser.snapshot.names)
         record.whole = whole_session_traffic(before.size, browser.snapshot.size)
         browser.records.appendleft(record)
 
@@ -136,7 +154,7 @@ class Meter:
 
 
 class _Answer:
-    """A ``start_response`` that keeps the status and the cookies that pass."""
+    """A ``start_response`` that notes the status and the cookies of the answer."""
 
     def __init__(self, start_response: StartResponse) -> None:
         self._start_response = start_response
@@ -153,5 +171,5 @@ class _Answer:
         return self._start_response(status, headers, exc_info)
 
     def cookie(self, name: str) -> str | None:
-        """The cookie that this answer sets, empty where it clears it."""
+        """Return the cookie that this answer sets; empty if it deletes the cookie."""
         return self._cookies.get(name)

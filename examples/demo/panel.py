@@ -1,4 +1,4 @@
-"""Puts the meter into a page, once it is known what the page itself cost."""
+"""Puts the meter into a page as soon as the cost of the page itself is known."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _make_room(response: Response, browser: Browser, record: Record) -> None:
 def _body(
     before: str, template: Template, browser: Browser, record: Record, after: str
 ) -> Iterator[str]:
-    """The page in parts. They are sent after the session has been saved: the meter knows of it."""
+    """Yield the page in parts. They are sent after the session is saved, so its cost is known."""
     yield before
     records = list(browser.records)
     yield template.render(shown=_shown(records, record), record=record, records=records)
@@ -46,7 +46,13 @@ def _body(
 
 
 def _shown(records: list[Record], record: Record) -> Record:
-    """The request to show at large: the change that led to this page, or else the page itself."""
+    """Return the request to show in detail: the change that led to this page, or the page itself.
+
+    A sign-in is not shown in detail. It creates the session, so any store writes all of it.
+    """
     previous = records[records.index(record) + 1 :][:1]
-    led_here = previous and previous[0].is_change and previous[0].is_redirect
-    return previous[0] if led_here else record
+    if not previous:
+        return record
+    [change] = previous
+    led_here = change.is_change and change.is_redirect and not change.wrote_everything
+    return change if led_here else record

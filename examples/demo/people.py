@@ -1,7 +1,8 @@
-"""The people who can sign in. They are made up, and so the page may show their passwords."""
+"""The people who can sign in. They are made up, so the page may show their passwords."""
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -11,7 +12,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 class Person:
     """Somebody who can sign in.
 
-    :param password: shown on the sign-in page; what is checked is its hash.
+    :param password: the sign-in page fills it in; the site checks its hash.
     """
 
     id: int
@@ -31,19 +32,22 @@ class Person:
 PEOPLE = (
     Person(23, "Mira Holt", "buys too much tea", "marmalade"),
     Person(42, "Jonas Feld", "keeps the minutes", "pebble"),
-    Person(77, "Tamsin Okoro", "has nine devices", "lantern"),
+    Person(77, "Tamsin Okoro", "has nine devices, with this one", "lantern"),
 )
 
-_BY_ID = {person.id: person for person in PEOPLE}
+#: Visits each page when the demo starts. Nobody else can sign in as the guide.
+GUIDE = Person(1, "The Guide", "visits each page first", secrets.token_urlsafe(16))
+
+_BY_ID = {person.id: person for person in (*PEOPLE, GUIDE)}
 
 
 def find(person_id: object) -> Person | None:
-    """The person of this id, if there is one."""
+    """Return the person with this id, or ``None``."""
     return _BY_ID.get(person_id) if isinstance(person_id, int) else None
 
 
 def authenticate(person_id: object, password: str) -> Person | None:
-    """The person of this id, if this is their password."""
+    """Return the person with this id if this is their password, else ``None``."""
     person = find(person_id)
     if person is None or not check_password_hash(person.password_hash, password):
         return None

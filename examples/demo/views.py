@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from flask_redis_session import RedisSession
 
-# Flask types its session as any session; this one can do more.
+# To a type checker, Flask's session lacks what this library adds.
 session = cast("RedisSession", any_session)
 
 site = Blueprint("site", __name__)
@@ -41,16 +41,17 @@ TEAS = {
     "lapsang": ("Lapsang souchong", 8),
 }
 
-WEIGHTS_AT_ONCE = 200
-MOST_WEIGHTS = 1_000
+#: How many keys of 1 KB a session starts with. One click adds as many again.
+START_SIZE = 200
+LARGEST = 1_000
 
-#: How much of a session its page shows.
+#: How many keys and fields the page about the session shows.
 _VALUES = 10
 _FIELDS = 20
 
 
 def signed_in(view: Callable[P, str | Response]) -> Callable[P, str | Response]:
-    """Let only somebody who is signed in see this page."""
+    """Show this page only to people who are signed in."""
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> str | Response:
@@ -62,7 +63,7 @@ def signed_in(view: Callable[P, str | Response]) -> Callable[P, str | Response]:
 
 
 def whose_page() -> people.Person | None:
-    """Whoever is signed in; the layout shows their name."""
+    """Return who is signed in, and let the layout show their name."""
     g.person = person = people.find(session.get("user_id"))
     return person
 
@@ -85,12 +86,13 @@ def sign_in() -> str | Response | tuple[str, int]:
     person = people.authenticate(chosen, request.form.get("password", "").strip())
     if person is None:
         page = render_template(
-            "sign_in.html", people=people.PEOPLE, chosen=chosen, problem="This is another password."
+            "sign_in.html", people=people.PEOPLE, chosen=chosen, problem="Wrong password."
         )
         return page, 422
     session.clear()
-    session["user_id"] = person.id  # the library gives the session a new secret by itself
+    session["user_id"] = person.id  # the library then gives the cookie a new secret
     forgery.renew()
+    _grow(START_SIZE)
     return redirect(url_for("site.desk", done="signed-in"))
 
 
@@ -110,9 +112,9 @@ def desk() -> str:
         cart=cart,
         total=sum(TEAS[tea][1] * count for tea, count in cart.items()),
         note=session.get("note", ""),
-        weights=session.get("weights", 0),
-        weights_at_once=WEIGHTS_AT_ONCE,
-        most_weights=MOST_WEIGHTS,
+        visited=session.get("visited", 0),
+        step=START_SIZE,
+        largest=LARGEST,
     )
 
 
@@ -123,7 +125,7 @@ def add_to_cart() -> Response:
     if tea not in TEAS:
         abort(404, "There is no such tea.")
     cart = session.setdefault("cart", {})
-    cart[tea] = cart.get(tea, 0) + 1  # a nested change: nothing else needs to be said
+    cart[tea] = cart.get(tea, 0) + 1  # the library notices the nested change
     return redirect(url_for("site.desk", done="cart"))
 
 
@@ -141,23 +143,26 @@ def change_note() -> Response:
     return redirect(url_for("site.desk", done="note"))
 
 
-@site.post("/weight")
+@site.post("/larger")
 @signed_in
-def add_weight() -> Response:
-    there = session.get("weights", 0)
-    wanted = min(there + WEIGHTS_AT_ONCE, MOST_WEIGHTS)
-    for number in range(there, wanted):
-        session[f"weight_{number:03}"] = secrets.token_hex(512)
-    session["weights"] = wanted
-    return redirect(url_for("site.desk", done="weight"))
+def make_larger() -> Response:
+    _grow(min(session.get("visited", 0) + START_SIZE, LARGEST))
+    return redirect(url_for("site.desk", done="larger"))
 
 
-@site.post("/weight/drop")
+@site.post("/smaller")
 @signed_in
-def drop_weight() -> Response:
-    for number in range(session.pop("weights", 0)):
-        session.pop(f"weight_{number:03}", None)
-    return redirect(url_for("site.desk", done="weight-dropped"))
+def make_smaller() -> Response:
+    for number in range(session.pop("visited", 0)):
+        session.pop(f"visited_{number:03}", None)
+    return redirect(url_for("site.desk", done="smaller"))
+
+
+def _grow(count: int) -> None:
+    """Fill the session up to so many keys of 1 KB, as if that many products had been visited."""
+    for number in range(session.get("visited", 0), count):
+        session[f"visited_{number:03}"] = secrets.token_hex(512)
+    session["visited"] = count
 
 
 @site.post("/regenerate")
@@ -182,6 +187,6 @@ def held() -> str:
     )
 
 
-@site.get("/untouched")
+@site.get("/public")
 def untouched() -> str:
-    return render_template("untouched.html")
+    return render_template("public.html")

@@ -1,15 +1,15 @@
-"""What is broken among an application's sessions in Redis, and how it is mended.
+"""Find what is broken among an application's sessions in Redis, and mend it.
 
-A live system is always about to do something, so what is only half done must not be mistaken for
-broken. What one key says is judged and mended by one script. Between a hash and an index:
+Requests are always on their way, and what one of them has half done must not count as broken. One
+script judges and mends what one key says. Between a hash and an index:
 
-- A session is put into its index after it was created. One that is missing there counts from
-  :data:`IN_FLIGHT` on, and after a second look. It is put in first and looked at once more then.
-- A session is put into the index of a user before it becomes theirs. A member whose session is
-  somebody else's counts once it was put in :data:`IN_FLIGHT` ago, and the script that removes it
+- A session is added to its index after it was created. If it is missing there, that counts only
+  from :data:`IN_FLIGHT` on, and after a second look. It is added first, and then looked at again.
+- A session is added to the index of a user before it becomes theirs. A member whose session is
+  somebody else's counts only if it was added :data:`IN_FLIGHT` ago. The script that removes it
   checks that again.
-- A member without a session is dead: no other session gets its sid. It is removed if it still has
-  the score that it was found with, for a client may send a creation twice.
+- A member without a session is dead: no other session gets its sid. It is removed only if it still
+  has the score with which it was found, because a client may send a creation twice.
 """
 
 from __future__ import annotations
@@ -20,24 +20,26 @@ from time import monotonic
 from typing import Literal, NamedTuple
 
 from flask_redis_session.application import ApplicationBackend
-from flask_redis_session.client.commands import Script
+from flask_redis_session.client.commands import Script, lua
 from flask_redis_session.storage.record import number, text
 from flask_redis_session.storage.token import is_sid
 
 from .keyspace import INDEX, PAGE, KeySpace, Other
 
-_SESSION = Script(__package__, "doctor_session.lua")
-_INDEX = Script(__package__, "doctor_index.lua")
+_SESSION = Script(
+    lua("flask_redis_session.storage", "secrets.lua"), lua(__package__, "doctor_session.lua")
+)
+_INDEX = Script(lua(__package__, "doctor_index.lua"))
 
-#: For so many seconds, a request may be half-way between a hash and an index. Ours give up after
-#: a few; a client of the user's may have no timeout.
+#: How long a request may be half-way between a hash and an index, in seconds. Our own clients give
+#: up after a few seconds, but a client that the application passes may have no timeout.
 IN_FLIGHT = 300
 
-#: By so many milliseconds, an index may seem to expire before a session in it: they are not
+#: By how many milliseconds an index may seem to expire before a session in it. The two are not
 #: looked at in the same moment.
 LEEWAY = 5000
 
-#: What may be wrong, and is mended.
+#: What may be wrong.
 Kind = Literal[
     "dead-member",
     "stray-member",
@@ -51,14 +53,14 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it should be.
+    """Something that is broken.
 
     :param kind: what is wrong.
     :param key: the key, as it may be shown.
-    :param sid: the session, where one is meant.
-    :param user_id: whose session or index it is.
-    :param note: what else is to be said.
-    :param mended: whether it was put right.
+    :param sid: the session, if it is about one.
+    :param user_id: the user of the session or of the index.
+    :param note: a detail.
+    :param mended: whether it was mended.
     """
 
     kind: Kind
@@ -70,13 +72,13 @@ class Finding:
 
 
 class Step(NamedTuple):
-    """What was gone through.
+    """A step of the doctor's way through everything.
 
-    :param sessions: how many sessions.
-    :param indexes: how many indexes.
-    :param done: how many keys, and members of indexes.
-    :param more: how many members are to come that were not expected.
-    :param findings: what is not as it should be.
+    :param sessions: how many sessions it looked at.
+    :param indexes: how many indexes it looked at.
+    :param done: how many keys and members it looked at.
+    :param more: by how many members the way has become longer.
+    :param findings: what is broken.
     """
 
     sessions: int
@@ -87,7 +89,7 @@ class Step(NamedTuple):
 
 
 class _Look(NamedTuple):
-    """What a look at a session's key saw; see ``doctor_session.lua``."""
+    """What ``doctor_session.lua`` replied about the key of a session."""
 
     state: str
     now: float = 0.0
@@ -98,7 +100,7 @@ class _Look(NamedTuple):
 
     @classmethod
     def of(cls, reply: Sequence[bytes | None]) -> _Look:
-        # Lua leaves out a user that is not there.
+        # Redis leaves out the user if there is none.
         state, now, ttl, born, seen, user = [*reply, *[None] * 6][:6]
         times = [number(value) or 0.0 for value in (now, ttl, born, seen)]
         return cls(text(state) or "", times[0], times[1], times[2], times[3], user)
@@ -111,9 +113,9 @@ class _Look(NamedTuple):
 class Doctor:
     """Finds what is broken under an application's prefix, and mends it.
 
-    :param sessions: the sessions of the application.
+    :param backend: the sessions of the application.
     :param mends: whether to mend what is found.
-    :param deletes_others: whether to delete the keys of another layout too.
+    :param deletes_others: whether to delete keys of another layout, too.
     """
 
     def __init__(
@@ -130,7 +132,7 @@ class Doctor:
     def steps(self) -> Iterator[Step]:
         """Go through everything, step by step.
 
-        :raises StoreUnavailable: where Redis fails, or a server was replaced on the way.
+        :raises StoreUnavailable: if Redis fails, or a server was replaced on the way.
         """
         for page in self._keyspace.pages():
             findings = [*self._others(page.others), *self._sessions(page.sids)]
@@ -171,7 +173,7 @@ class Doctor:
             elif look.state == "endless":
                 yield finding
             if look.state == "overdue" and self._mends:
-                self._redis.call(_INDEX.on(self._index_key(look), "drop", IN_FLIGHT, sid))
+                self._redis.call(_INDEX.on(self._index_key(look), "remove-old", IN_FLIGHT, sid))
             elif look.is_session and look.user is not None:
                 owned[sid] = look
         yield from self._unindexed(owned)
@@ -185,33 +187,33 @@ class Doctor:
         for sid in self._missing(still):
             look = still[sid]
             user = text(look.user) or ""
-            mended = self._mends and self._join(sid, look)
+            mended = self._mends and self._add(sid, look)
             yield Finding("unindexed", self._shown(sid), sid, user, mended=mended)
 
     def _missing(self, owned: dict[str, _Look]) -> list[str]:
         scores = self._redis.together(
-            [_INDEX.on(self._index_key(look), "has", sid) for sid, look in owned.items()]
+            [_INDEX.on(self._index_key(look), "score", sid) for sid, look in owned.items()]
         )
         found = zip(owned, scores, strict=True)
         return [sid for sid, score in found if score is None or score == b"other"]
 
-    def _join(self, sid: str, look: _Look) -> bool:
-        """Put a session into the index of its user; tell whether it is there."""
-        life = str(int(look.ttl + self._slack) + 1)
+    def _add(self, sid: str, look: _Look) -> bool:
+        """Add a session to the index of its user; tell whether that worked."""
+        life = int(look.ttl + self._slack) + 1
         key = self._index_key(look)
-        if self._redis.call(_INDEX.on(key, "join", sid, repr(look.seen), life)) != 1:
+        if self._redis.call(_INDEX.on(key, "add", sid, repr(look.seen), life)) != 1:
             return False
         if not self._look([sid])[0].is_session:
-            self._forget(key, {sid.encode(): look.seen})
+            self._remove(key, {sid.encode(): look.seen})
         return True
 
-    def _forget(self, key: bytes, dead: dict[bytes, float]) -> None:
-        """Remove sessions that have ended from an index, by the scores that they had there."""
+    def _remove(self, key: bytes, dead: dict[bytes, float]) -> None:
+        """Remove dead members from an index, if they still have these scores."""
         pairs = [part for member, score in dead.items() for part in (member, repr(score))]
-        self._redis.call(_INDEX.on(key, "forget", *pairs))
+        self._redis.call(_INDEX.on(key, "remove-same", *pairs))
 
     def _index_key(self, look: _Look) -> bytes:
-        return self._prefixed(INDEX.encode() + (look.user or b""))
+        return self._hashes.index.key("") + (look.user or b"")
 
     # ------------------------------------------------------------------ indexes
 
@@ -225,7 +227,10 @@ class Doctor:
             cursor, members = self._redis.call(("ZSCAN", key, cursor, "COUNT", PAGE))
             scores = {bytes(member): float(score) for member, score in members}
             looks = self._look_at_members(scores)
-            findings = [*self._dead(user, looks, scores), *self._strays(user, looks, scores)]
+            findings = [
+                *self._dead_members(user, looks, scores),
+                *self._stray_members(user, looks, scores),
+            ]
             yield Step(0, 0, len(scores), 0, findings)
             own = [look.ttl for look in looks.values() if look.user == user.encode()]
             ends = max([ends, *(monotonic() * 1000 + ttl for ttl in own)])
@@ -235,22 +240,22 @@ class Doctor:
             yield Step(0, 0, 0, 0, list(self._expiry(user, ends)))
 
     def _look_at_members(self, members: Iterable[bytes]) -> dict[bytes, _Look]:
-        """Look at the session of each member; one that is no sid is no session's."""
+        """Look at the session of each member; a member that is not a sid has none."""
         sids = {member: sid for member in members if is_sid(sid := member.decode("latin-1"))}
         looks = dict(zip(sids, self._look(list(sids.values())), strict=True))
         return {member: looks.get(member, _Look("none")) for member in members}
 
-    def _dead(
+    def _dead_members(
         self, user: str, looks: dict[bytes, _Look], scores: dict[bytes, float]
     ) -> Iterator[Finding]:
         """Find the members of an index that have no session."""
         dead = [member for member, look in looks.items() if not look.is_session]
         if dead and self._mends:
-            self._forget(self._hashes.index.key(user), {member: scores[member] for member in dead})
+            self._remove(self._hashes.index.key(user), {member: scores[member] for member in dead})
         for member in dead:
             yield self._member("dead-member", user, member, self._mends)
 
-    def _strays(
+    def _stray_members(
         self, user: str, looks: dict[bytes, _Look], scores: dict[bytes, float]
     ) -> Iterator[Finding]:
         """Find the members of an index whose session is somebody else's."""
@@ -263,47 +268,44 @@ class Doctor:
         ]
         if not stray:
             return
-        dropped = [1] * len(stray)
+        removed = [1] * len(stray)
         if self._mends:
             key = self._hashes.index.key(user)
-            dropped = self._redis.call(_INDEX.on(key, "drop", IN_FLIGHT, *stray))
-        for member, is_dropped in zip(stray, dropped, strict=True):
+            removed = self._redis.call(_INDEX.on(key, "remove-old", IN_FLIGHT, *stray))
+        for member, is_removed in zip(stray, removed, strict=True):
             owner = text(looks[member].user)
             note = "of nobody" if owner is None else f"of user {owner!r}"
-            if is_dropped:
+            if is_removed:
                 yield self._member("stray-member", user, member, self._mends, note)
 
     def _expiry(self, user: str, ends: float) -> Iterator[Finding]:
-        """Find an index that does not expire, or sooner than a session in it."""
+        """Find an index that does not expire, or expires sooner than a session in it."""
         key = self._hashes.index.key(user)
-        left = self._redis.call(_INDEX.on(key, "left"))
+        left = self._redis.call(_INDEX.on(key, "ttl"))
         needed = ends - monotonic() * 1000
         if left != -1 and not 0 <= left < needed - LEEWAY:
             return
         kind: Kind = "no-expiry" if left == -1 else "early-expiry"
         if self._mends:
-            self._redis.call(_INDEX.on(key, "life", int(needed + self._slack) + 1))
+            self._redis.call(_INDEX.on(key, "outlive", int(needed + self._slack) + 1))
         yield Finding(kind, self._shown(INDEX + user), None, user, mended=self._mends)
 
     def _member(
         self, kind: Kind, user: str, member: bytes, mended: bool, note: str = ""
     ) -> Finding:
         sid = member.decode("latin-1")
-        # What is no sid may be a whole cookie.
+        # A member that is not a sid may be a whole cookie.
         sid = sid if is_sid(sid) else f"{sid[:4]}…"
         return Finding(kind, self._shown(INDEX + user), sid, user, note, mended)
-
-    def _prefixed(self, rest: bytes) -> bytes:
-        return self._settings.prefix.encode() + rest
 
     def _shown(self, rest: str) -> str:
         return self._settings.prefix + rest
 
 
 def _masked(key: bytes, prefix: str) -> str:
-    """Return the name of a key that is not ours as it may be shown.
+    """Return the name of a key of another layout, as it may be shown.
 
-    In Flask-Session the name of a key is the very cookie that opens the session.
+    In Flask-Session the name of a key holds the cookie that opens the session.
     """
     rest = key.decode("utf-8", "replace").removeprefix(prefix)
     return f"{prefix}{rest}" if rest.startswith(INDEX) else f"{prefix}{rest[:4]}…"

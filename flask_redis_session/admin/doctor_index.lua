@@ -1,17 +1,23 @@
--- Look at a user's index, and mend it.
+-- Look at a user's index, or mend it, in one of several ways.
 --
 -- KEYS[1]  the sorted set
--- ARGV[1]  what to do; all but the first reply 'other' where the key is of another type
---   delete  type                deletes a key of this type; replies 1, or 0
---   has     sid                 replies the score of a member, or nil
---   join    sid, seen, life     puts a session in, by when it was last seen, and lets the index
---                               live for so many milliseconds more; replies 1
---   drop    age, sid, sid, …    removes those put in or seen more than so many seconds ago:
---                               nobody can be putting them in now; replies a list of 1 and 0
---   forget  sid, score, …       removes those whose score still is what it was: a creation that a
---                               client sent twice may have put one in again; replies 1
---   life    life                lets the index live for so many milliseconds more; replies 1
---   left                        replies what is left of its life in milliseconds, as PTTL does
+-- ARGV[1]  what to do
+-- ARGV[2…] its arguments:
+--   score        sid                replies the score of a member, or nil
+--   ttl                             replies the index's remaining life in milliseconds, as PTTL does
+--   add          sid, seen, life    adds a session by when it was last seen, and lets the index live
+--                                   for at least `life` milliseconds from now; replies 1
+--   outlive      life               lets the index live for at least so many milliseconds from now;
+--                                   replies 1
+--   remove-old   age, sid, sid, …   removes members with a score older than `age` seconds: no
+--                                   request can still be adding them; replies a list of 1 (removed)
+--                                   and 0 (not)
+--   remove-same  sid, score, …      removes members that still have this score. A client may send a
+--                                   creation twice, and the second one adds the session again, with
+--                                   a higher score; replies 1
+--   delete       type               deletes the key if it is of this type; replies 1, or 0
+--
+-- All but `delete` reply 'other' if the key is not a sorted set.
 
 local key, what = KEYS[1], ARGV[1]
 local kind = redis.call('TYPE', key).ok
@@ -29,24 +35,24 @@ local function outlive(milliseconds)
   return 1
 end
 
-if what == 'has' then
+if what == 'score' then
   return redis.call('ZSCORE', key, ARGV[2])
-elseif what == 'join' then
+elseif what == 'add' then
   redis.call('ZADD', key, 'GT', ARGV[3], ARGV[2])
   return outlive(ARGV[4])
-elseif what == 'drop' then
+elseif what == 'remove-old' then
   local limit = tonumber(redis.call('TIME')[1]) - tonumber(ARGV[2])
-  local dropped = {}
+  local removed = {}
   for i = 3, #ARGV do
     local score = tonumber(redis.call('ZSCORE', key, ARGV[i]) or '')
     if score and score <= limit then
-      dropped[#dropped + 1] = redis.call('ZREM', key, ARGV[i])
+      removed[#removed + 1] = redis.call('ZREM', key, ARGV[i])
     else
-      dropped[#dropped + 1] = 0
+      removed[#removed + 1] = 0
     end
   end
-  return dropped
-elseif what == 'forget' then
+  return removed
+elseif what == 'remove-same' then
   for i = 2, #ARGV, 2 do
     local score = tonumber(redis.call('ZSCORE', key, ARGV[i]) or '')
     if score and score == tonumber(ARGV[i + 1]) then
@@ -54,7 +60,7 @@ elseif what == 'forget' then
     end
   end
   return 1
-elseif what == 'life' then
+elseif what == 'outlive' then
   return outlive(ARGV[2])
 end
 return redis.call('PTTL', key)

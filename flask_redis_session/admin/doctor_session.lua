@@ -1,46 +1,39 @@
--- Look at one key that is named as a session, and mend it if asked.
+-- Look at one key that has the name of a session, and mend it if asked.
 --
 -- KEYS[1]  the key
 -- ARGV[1]  'mend', or 'look'
 -- ARGV[2]  absolute lifetime in seconds; '' for none
--- ARGV[3]  idle lifetime in seconds for a session that does not say its own
+-- ARGV[3]  idle lifetime in seconds, for a session that has none of its own
 --
 -- Replies {state, now, ttl, born, seen, user}. The state is
---   none      nothing is there
---   other     it is of another type
---   broken    no cookie can open it; if asked, it was deleted
---   overdue   it had no expiry and should have ended by now; if asked, it was deleted
---   endless   it has no expiry; if asked, it was given one
---   sound     none of these
--- ttl is what is left of its life or should be, in milliseconds; all but the state is there from
--- 'overdue' on.
+--   none      nothing is there, or the tombstones of a session that ended a moment ago
+--   other     the key is of another type
+--   broken    no cookie can open it; 'mend' deletes it
+--   overdue   it has no expiry and should have ended by now; 'mend' deletes it
+--   endless   it has no expiry; 'mend' gives it one
+--   sound     nothing is wrong
+-- ttl is how long it will live, or should, in milliseconds. After 'overdue', 'endless' and 'sound'
+-- all of it is there, before that the state alone.
 --
--- What it judges by, each commit changes in one script: it never sees a half of one.
+-- Each commit changes a session in one script, so this one never sees half of a change.
 
 local key, mends = KEYS[1], ARGV[1] == 'mend'
 local MANY = 1000
 
-local LONGEST = 100 * 365.25 * 86400 -- no lifetime is longer; in seconds
-
--- What commit.lua takes for a number: what opens there must not count as broken here.
-local function number(text)
-  if text and #text <= 32 and string.find(text, '^%d+%.?%d*$') and string.byte(text, -1) ~= 46 then
-    return tonumber(text)
-  end
-end
+local LONGEST = 100 * 365.25 * 86400 -- the longest lifetime, in seconds
 
 local kind = redis.call('TYPE', key).ok
 if kind ~= 'hash' then
   return {kind == 'none' and 'none' or 'other'}
 end
 
--- To go through all the fields of a very large session would take too long.
+-- To look at all fields of a very large session would take too long.
 local function opens()
   if redis.call('HLEN', key) > MANY then
     return true
   end
   for _, field in ipairs(redis.call('HKEYS', key)) do
-    if string.sub(field, 1, 8) == '@secret:' and redis.call('HGET', key, field) == '0' then
+    if string.sub(field, 1, 8) == '@secret:' and redis.call('HGET', key, field) == mark(string.sub(field, 9)) then
       return true
     end
   end
@@ -49,6 +42,10 @@ end
 
 local held = redis.call('HMGET', key, '@born', '@seen', '@idle', '@user')
 local born, seen, user = number(held[1]), number(held[2]), held[4]
+local left = redis.call('PTTL', key)
+if not held[1] and left >= 0 and left <= TOMBSTONE * 1000 then
+  return {'none'}
+end
 if not born or not opens() then
   if mends then
     redis.call('UNLINK', key)

@@ -1,21 +1,22 @@
-"""Every session of an application, whoever's it is, as SCAN finds it; no request needs this."""
+"""Every session of an application, whoever it belongs to, as SCAN finds it."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from flask_redis_session.application import ApplicationBackend
-from flask_redis_session.client.commands import ZREVRANGE, Commands, Script
-from flask_redis_session.errors import RevocationIncomplete, StoreUnavailable
+from flask_redis_session.client.commands import ZREVRANGE, Commands, Script, lua
+from flask_redis_session.errors import StoreUnavailable
 from flask_redis_session.storage.record import BORN, SEEN, USER, number, text
+from flask_redis_session.storage.revocation import Revocation, Selection
 from flask_redis_session.storage.token import is_sid
 
-from . import cluster_slots as slots
+from .cluster_scan import nodes_to_scan
 
-_INDEX = Script(__package__, "doctor_index.lua")
+_INDEX = Script(lua(__package__, "doctor_index.lua"))
 
 #: How many keys SCAN goes through at a time.
 PAGE = 1000
@@ -27,7 +28,7 @@ class Other(NamedTuple):
     """A key under the prefix that this package did not put there.
 
     :param key: the key.
-    :param kind: the type of what it holds, as Redis names it.
+    :param kind: its type, as Redis names it.
     """
 
     key: bytes
@@ -37,8 +38,8 @@ class Other(NamedTuple):
 class Page(NamedTuple):
     """What one step of SCAN found.
 
-    :param sids: the sids of hashes that are named as sessions are.
-    :param users: the ids of the users of sorted sets that are named as indexes are.
+    :param sids: the hashes that have the name of a session, by their sids.
+    :param users: the sorted sets that have the name of an index, by their users.
     :param others: the other keys under the prefix.
     """
 
@@ -60,35 +61,20 @@ class Count(NamedTuple):
     anonymous: int
 
 
-class Selection(NamedTuple):
-    """Which sessions are meant.
-
-    :param before: those last seen before, in epoch seconds.
-    :param created_before: those created before, in epoch seconds.
-    :param keep: not these, by sid.
-    :param anonymous: also those of no user.
-    """
-
-    before: float | None = None
-    created_before: float | None = None
-    keep: Collection[str] = ()
-    anonymous: bool = False
-
-
-#: How the rest of an index's name begins, before the user's id.
+#: What stands between the prefix and the user's id in the key of an index.
 INDEX = "user:"
 
-#: A session, and whose it is.
+#: A session, and its user.
 _Found = tuple[str, bytes | None]
 
 
 class KeySpace:
     """Goes through every key under an application's prefix, on each primary of a cluster.
 
-    What is there from the beginning to the end is found; what comes or goes meanwhile may be.
-    Where the key space shrinks meanwhile, something may be found twice.
+    It finds every key that is there from the beginning to the end. It may miss a key that comes
+    or goes meanwhile, and may find a key twice if the key space shrinks meanwhile.
 
-    :param sessions: the sessions of the application.
+    :param backend: the sessions of the application.
     """
 
     def __init__(self, backend: ApplicationBackend) -> None:
@@ -100,7 +86,7 @@ class KeySpace:
     def now(self) -> float:
         """Return the time of the server, in epoch seconds.
 
-        :raises StoreUnavailable: where Redis fails.
+        :raises StoreUnavailable: if Redis fails.
         """
         seconds, micros = self._redis.nodes()[0].call(("TIME",))
         return int(seconds) + int(micros) / 1e6
@@ -108,37 +94,28 @@ class KeySpace:
     def size(self) -> int:
         """Return how many keys Redis holds, under any prefix.
 
-        :raises StoreUnavailable: where Redis fails.
+        :raises StoreUnavailable: if Redis fails.
         """
         return sum(node.call(("DBSIZE",)) for node in self._redis.nodes())
 
     def pages(self) -> Iterator[Page]:
         """Yield what is under the prefix, step by step; a step goes through ``PAGE`` keys.
 
-        :raises StoreUnavailable: where Redis fails, or a server was replaced or slots moved on the
-            way, so that something may have been left out.
+        :raises StoreUnavailable: if Redis fails. Also if a server was replaced or slots moved on
+            the way, because some keys may have been missed.
         """
         prefix = self._prefix.encode()
-        for node in self._nodes():
-            for names in self._names(node):
+        nodes = self._redis.nodes()
+        for node in nodes_to_scan(nodes) if self._redis.is_cluster else nodes:
+            for names in self._scan(node):
                 ours = [name for name in names if name.startswith(prefix)]
                 kinds = self._redis.together([("TYPE", name) for name in ours])
-                yield self._sorted(
+                yield self._by_kind(
                     (name, kind.decode() if isinstance(kind, bytes) else kind)
                     for name, kind in zip(ours, kinds, strict=True)
                 )
 
-    def _nodes(self) -> Iterator[Commands]:
-        """Yield each server; in a cluster, make sure that each key is on one of those to come."""
-        nodes = self._redis.nodes()
-        if not self._redis.is_cluster:
-            yield from nodes
-            return
-        held = slots.holdings(nodes)
-        yield from slots.in_order(nodes, held)
-        slots.ensure_same(nodes, held)
-
-    def _names(self, node: Commands) -> Iterator[list[bytes]]:
+    def _scan(self, node: Commands) -> Iterator[list[bytes]]:
         pattern = _GLOB.sub(r"\\\g<0>", self._prefix) + "*"
         started = _incarnation(node)
         cursor = 0
@@ -148,11 +125,11 @@ class KeySpace:
             if cursor == 0:
                 break
         if _incarnation(node) != started:
-            # A restarted server, or one that took over, has the keys in another order: the
-            # cursor said nothing to it, and much may have been left out.
+            # A restarted server, or one that took over, has the keys in another order. The
+            # cursor meant nothing to it, and many keys may have been missed.
             raise StoreUnavailable("The server was replaced meanwhile; run it again.")
 
-    def _sorted(self, names: Iterable[tuple[bytes, str]]) -> Page:
+    def _by_kind(self, names: Iterable[tuple[bytes, str]]) -> Page:
         page = Page([], [], [])
         start = len(self._prefix.encode())
         for name, kind in names:
@@ -166,125 +143,109 @@ class KeySpace:
         return page
 
     def count(self) -> Iterator[Count]:
-        """Count, step by step; yields what each step adds.
+        """Count the sessions, step by step; yields what each step adds.
 
         :raises StoreUnavailable: as :meth:`pages`.
         """
         for page in self.pages():
-            held = self._hashes.index.held(page.sids, (BORN, USER))
-            whose = [user for born, user in held if number(born) is not None]
-            yield Count(len(whose), self._signed_in(page.users), whose.count(None))
+            hashes = self._hashes.index.read_fields(page.sids, (BORN, USER))
+            owners = [user for born, user in hashes if number(born) is not None]
+            yield Count(len(owners), self._count_signed_in(page.users), owners.count(None))
 
-    def _signed_in(self, users: Sequence[str]) -> int:
+    def _count_signed_in(self, users: Sequence[str]) -> int:
         """Return how many of these users have a live session."""
         index = self._hashes.index
         replies = self._redis.together([(ZREVRANGE, index.key(user), 0, 0) for user in users])
         newest = {
             user: _utf8(reply[0]) for user, reply in zip(users, replies, strict=True) if reply
         }
-        held = dict(
-            zip(newest, self._hashes.index.held(list(newest.values()), (BORN, USER)), strict=True)
-        )
+        hashes = index.read_fields(list(newest.values()), (BORN, USER))
         alive = {
-            u for u, (born, owner) in held.items() if number(born) is not None and text(owner) == u
+            user
+            for user, (born, owner) in zip(newest, hashes, strict=True)
+            if number(born) is not None and text(owner) == user
         }
-        # Where the newest is dead, another may be alive.
-        return len(alive) + sum(any(index.pages(u, limit=1)) for u in {*newest} - alive)
+        # If the newest session is dead, an older one may be alive.
+        return len(alive) + sum(any(index.list_pages(u, limit=1)) for u in {*newest} - alive)
 
-    def matching(self, selection: Selection) -> Iterator[int]:
-        """Count the sessions that are meant, step by step; yields what each step adds.
+    def count_selected(self, selection: Selection, *, anonymous: bool) -> Iterator[int]:
+        """Count the selected sessions, step by step; yields what each step adds.
 
-        :param selection: which are meant.
+        :param selection: which sessions.
+        :param anonymous: whether sessions of no user are among them.
         :raises StoreUnavailable: as :meth:`pages`.
         """
         for page in self.pages():
-            yield len(self._selected(page.sids, selection))
+            yield len(self._selected(page.sids, selection, anonymous))
 
-    def revoke(self, selection: Selection) -> Iterator[int]:
-        """End the sessions that are meant, step by step; yields how many each step ended.
+    def revoke(self, selection: Selection, *, anonymous: bool) -> Iterator[int]:
+        """Revoke the selected sessions, step by step; yields how many each step revoked.
 
-        :param selection: which are meant.
-        :raises RevocationIncomplete: where Redis fails on the way.
-        :raises RevocationUnconfirmed: where too few replicas have it in time.
+        :param selection: which sessions.
+        :param anonymous: whether sessions of no user are among them.
+        :raises RevocationIncomplete: if Redis fails on the way.
+        :raises RevocationUnconfirmed: if too few replicas have it in time.
         """
-        ended = 0
-        confirmed: list[int] = []
-        try:
+        revocation = self._backend.users.revocation()
+        with revocation.checked():
             for page in self.pages():
-                count, spared = self._end(page.sids, selection, confirmed)
-                if spared:
-                    # Somebody signed in or out between the look and the end.
-                    count += self._end(spared, selection, confirmed)[0]
-                ended += count
+                found = self._selected(page.sids, selection, anonymous)
+                count, changed = self._revoke(found, selection, revocation)
+                if changed:
+                    # Somebody signed in or out after these were looked at.
+                    found = self._selected(changed, selection, anonymous)
+                    count += self._revoke(found, selection, revocation)[0]
                 yield count
-        except StoreUnavailable as failure:
-            raise RevocationIncomplete(ended) from failure
-        self._hashes.index.ensure_confirmed(ended, confirmed)
 
-    def _selected(self, sids: Sequence[str], selection: Selection) -> list[_Found]:
-        """Return those that are sessions, and meant."""
-        held = self._hashes.index.held(sids, (BORN, SEEN, USER))
+    def _selected(self, sids: Sequence[str], selection: Selection, anonymous: bool) -> list[_Found]:
+        """Return those that are sessions, and selected."""
+        hashes = self._hashes.index.read_fields(sids, (BORN, SEEN, USER))
         return [
             (sid, user)
-            for sid, (born, seen, user) in zip(sids, held, strict=True)
+            for sid, (born, seen, user) in zip(sids, hashes, strict=True)
             if number(born) is not None
-            and sid not in selection.keep
-            and (user is not None or selection.anonymous)
-            and _is_older(seen, selection.before)
-            and _is_older(born, selection.created_before)
+            and (user is not None or anonymous)
+            and selection.selects(sid, number(seen), number(born))
         ]
 
-    def _end(
-        self, sids: Sequence[str], selection: Selection, confirmed: list[int]
+    def _revoke(
+        self, found: Sequence[_Found], selection: Selection, revocation: Revocation
     ) -> tuple[int, list[str]]:
-        """End those of these sessions that are meant; return how many, and the sids spared.
-
-        How many replicas have it is appended to ``confirmed``, where that is asked.
-        """
-        found = self._selected(sids, selection)
-        # Read before they end: where a creation that is sent twice brings one back, it differs.
+        """Revoke these sessions; return how many, and the sids of those that changed meanwhile."""
+        # Read before they end: if a creation that is sent twice brings one back, its score differs.
         scores = self._redis.together(
-            [_INDEX.on(self._index_key(user), "has", sid) for sid, user in found]
+            [_INDEX.on(self._index_key(user), "score", sid) for sid, user in found]
         )
-        replies = self._hashes.index.end_each(
-            [(sid, user or b"") for sid, user in found],
-            selection.before,
-            selection.created_before,
-            confirmed,
-        )
-        ended: defaultdict[bytes | None, list[tuple[str, Any]]] = defaultdict(list)
+        replies = revocation.of_anyone([(sid, user or b"") for sid, user in found], selection)
+        revoked: defaultdict[bytes | None, list[tuple[str, Any]]] = defaultdict(list)
         for (sid, user), score, reply in zip(found, scores, replies, strict=True):
             if reply == 1:
-                ended[user].append((sid, score))
+                revoked[user].append((sid, score))
         self._redis.together(
             [
-                _INDEX.on(self._index_key(user), "forget", *(part for one in gone for part in one))
-                for user, members in ended.items()
-                if (gone := [member for member in members if member[1] not in (None, b"other")])
+                _INDEX.on(
+                    self._index_key(user), "remove-same", *(x for pair in known for x in pair)
+                )
+                for user, members in revoked.items()
+                if (known := [member for member in members if member[1] not in (None, b"other")])
             ]
         )
-        for user, members in ended.items():
+        for user, members in revoked.items():
             self._backend.announce(text(user), [sid for sid, _ in members], "revoked")
-        spared = [sid for (sid, _), reply in zip(found, replies, strict=True) if reply < 0]
-        return sum(map(len, ended.values())), spared
+        changed = [sid for (sid, _), reply in zip(found, replies, strict=True) if reply < 0]
+        return replies.count(1), changed
 
     def _index_key(self, user: bytes | None) -> bytes:
-        return f"{self._prefix}{INDEX}".encode() + (user or b"")
+        return self._hashes.index.key("") + (user or b"")
 
 
 def _incarnation(node: Commands) -> object:
-    """Return what tells a server from one that was started later or elsewhere."""
+    """Return what differs between a server and one that was started later or elsewhere."""
     return node.call(("INFO", "server"))["run_id"]
 
 
-def _is_older(at: bytes | None, limit: float | None) -> bool:
-    """Tell whether a time is before the limit; one that is not known is."""
-    known = number(at)
-    return limit is None or known is None or known < limit
-
-
 def _utf8(name: bytes) -> str:
-    """Return a part of a key as text; ``""`` where it is none."""
+    """Return a part of a key as text; ``""`` if it is not UTF-8."""
     try:
         return name.decode()
     except UnicodeDecodeError:

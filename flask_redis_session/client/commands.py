@@ -15,8 +15,9 @@ from typing import Any
 from flask_redis_session.errors import StoreUnavailable, WrongType
 
 from .library import exceptions_of, failures_of, library_of
-from .once import MOVED, is_ours, sent_once, server_for
+from .once import MOVED, by_server, is_ours, sent_once, server_for
 from .outage import Outage
+from .pools import close_idle
 from .refusal import is_doubtful
 
 log = logging.getLogger("flask_redis_session")
@@ -33,6 +34,9 @@ _SCRIPTED = {"EVAL", "EVALSHA"}
 #: connections and renews its tables while other threads use them.
 _RACES = (AttributeError, RuntimeError, ValueError)
 
+#: What a client raises if a reply has not the form of one to its command.
+_UNREADABLE = (TypeError, ValueError, IndexError, AttributeError, KeyError)
+
 #: One command as it goes over the wire. A script is one whose name is ``EVALSHA``.
 Command = tuple[Any, ...]
 
@@ -40,12 +44,11 @@ Command = tuple[Any, ...]
 class Script:
     """A Lua script of this package, called by its digest.
 
-    :param package: the package that its file is in.
-    :param name: the name of its file.
+    :param texts: its text, in one or several pieces.
     """
 
-    def __init__(self, package: str, name: str) -> None:
-        self.text = files(package).joinpath(name).read_text("utf-8")
+    def __init__(self, *texts: str) -> None:
+        self.text = "".join(texts)
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
         _SCRIPTS[self.sha] = self
 
@@ -55,6 +58,15 @@ class Script:
 
 
 _SCRIPTS: dict[str, Script] = {}
+
+
+def lua(package: str, name: str) -> str:
+    """Return the text of a Lua file.
+
+    :param package: the package that it is in.
+    :param name: its name.
+    """
+    return files(package).joinpath(name).read_text("utf-8")
 
 
 class Commands:
@@ -91,8 +103,20 @@ class Commands:
             return self.call(_in_full(command))
         except self._failures as error:
             raise self._judged(error, command) from error
+        except _UNREADABLE as error:
+            raise self.mistrust() from error
         self._answered()
         return reply
+
+    def mistrust(self) -> StoreUnavailable:
+        """Close the idle connections, because a reply belonged to another command.
+
+        :returns: the failure to raise: whatever the reply says, it is not for whoever asked.
+        """
+        close_idle(self._client)
+        error = ConnectionError("A reply belonged to another command; its connection was closed.")
+        self._outage.failed(error)
+        return StoreUnavailable(retry_after=self._retry_after)
 
     def in_order(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands so that each is carried out before the next, in one round trip if possible.
@@ -184,15 +208,17 @@ class Commands:
         """
         client = self._client or self._open()
         replies: list[Any] = [None] * len(commands)
-        for server, places in self._by_server(client, commands):
-            if not is_ours(server):
-                return self.together(commands)
-            try:
+        try:
+            for server, places in by_server(client, [*map(_key_of, commands)]):
+                if not is_ours(server):
+                    return self.together(commands)
                 found = sent_once(server, [commands[at] for at in places])
-            except self._failures as error:
-                raise self._judged(error, commands[places[0]]) from error
-            for at, reply in zip(places, found, strict=True):
-                replies[at] = reply
+                for at, reply in zip(places, found, strict=True):
+                    replies[at] = reply
+        except self._failures as error:
+            raise self._judged(error, commands[0]) from error
+        except _UNREADABLE as error:
+            raise self.mistrust() from error
         # These were not carried out.
         lost = [at for at, reply in enumerate(replies) if isinstance(reply, self._lost_script)]
         if lost:
@@ -204,26 +230,6 @@ class Commands:
             if type(reply).__name__ in MOVED:
                 replies[at] = self.call(commands[at])
         return self._checked(replies, commands)
-
-    def _by_server(self, client: Any, commands: Sequence[Command]) -> list[tuple[Any, list[int]]]:
-        """Return the client of each server, and which of the commands go there."""
-        servers: dict[int, tuple[Any, list[int]]] = {}
-        for at, command in enumerate(commands):
-            try:
-                server = server_for(client, _key_of(command))
-            except self._failures as error:
-                raise self._judged(error, command) from error
-            servers.setdefault(id(server), (server, []))[1].append(at)
-        return [*servers.values()]
-
-    def distrust(self, command: Command) -> None:
-        """Close the idle connections to the server that a command went to.
-
-        None is closed while somebody uses it. It is for a reply that shows that it belongs to
-        another command.
-        """
-        with suppress(*self._failures):
-            _close_idle(server_for(self._client, _key_of(command)))
 
     def nodes(self) -> list[Commands]:
         """Return the way to each server that holds keys: each primary of a cluster, or this one.
@@ -251,6 +257,8 @@ class Commands:
             replies: list[Any] = pipeline.execute(raise_on_error=False)
         except self._failures as error:
             raise self._judged(error, commands[0]) from error
+        except _UNREADABLE as error:
+            raise self.mistrust() from error
         for reply in replies:
             if isinstance(reply, Exception):
                 # It would keep the request alive, by way of the frames that it went through.
@@ -302,7 +310,7 @@ class Commands:
                 server = server_for(self._client, _key_of(command))
                 if not is_ours(server):
                     # Its connection is idle again, and cannot be told from the other idle ones.
-                    _close_idle(server)
+                    close_idle(server)
         return StoreUnavailable(retry_after=self._retry_after)
 
 
@@ -310,13 +318,6 @@ def _key_of(command: Command) -> Any:
     """Return the key that a command is about."""
     at = 3 if command[0] in _SCRIPTED else 1
     return command[at] if at < len(command) else b""
-
-
-def _close_idle(server: Any) -> None:
-    """Close the connections to a server that nobody uses."""
-    # AttributeError: a stand-in. TypeError: a pool of redis-py 5's that can only close all of them.
-    with suppress(AttributeError, TypeError):
-        server.connection_pool.disconnect(inuse_connections=False)
 
 
 def _in_full(command: Command) -> Command:

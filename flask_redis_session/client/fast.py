@@ -90,6 +90,11 @@ class FastPool(ConnectionPool):
         for connection in connections:
             connection.doubt = "reply"
 
+    def close_idle(self) -> None:
+        """Let each connection that nobody uses be closed before its next use."""
+        for connection, _ in [*self._idle]:
+            connection.doubt = "reply"
+
     def _close_idle(self) -> None:
         """Close what is idle once a connection failed: what was cut off from one is from others.
 

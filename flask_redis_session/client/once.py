@@ -44,6 +44,15 @@ def server_for(client: Any, key: Any) -> Any:
     return connection(client.get_node_from_key(key))
 
 
+def by_server(client: Any, keys: Sequence[Any]) -> list[tuple[Any, list[int]]]:
+    """Return the client of each server that has some of these keys, and the places of those."""
+    servers: dict[int, tuple[Any, list[int]]] = {}
+    for at, key in enumerate(keys):
+        server = server_for(client, key)
+        servers.setdefault(id(server), (server, []))[1].append(at)
+    return [*servers.values()]
+
+
 def is_ours(server: Any) -> bool:
     """Tell whether the client of one server was made from a URL."""
     pool = getattr(server, "connection_pool", None)

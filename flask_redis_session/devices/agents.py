@@ -1,4 +1,4 @@
-"""What a User-Agent header says of a device: "Firefox" on "Linux", a phone."""
+"""Reads the browser, the system and the kind of a device from a User-Agent header."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ except ModuleNotFoundError as missing:
 
 Kind = Literal["computer", "phone", "tablet", "unknown"]
 
-# What people call it, where ua-parser tells variants apart that people do not.
+# Common names for the variants that ua-parser tells apart.
 _BROWSERS = {
     "Chrome Mobile": "Chrome",
     "Chrome Mobile WebView": "An app",
@@ -47,11 +47,11 @@ _TABLETS = {"iPad", "Generic Tablet"}
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A browser and what it runs on; what is not known is ``None``.
+    """A browser and the system it runs on; ``None`` if unknown.
 
-    :param browser: as in ``Firefox``.
-    :param system: the operating system, or ``iPhone`` and the like.
-    :param kind: what to draw.
+    :param browser: such as ``Firefox``.
+    :param system: the operating system, or a device such as ``iPhone``.
+    :param kind: the picture to draw.
     """
 
     browser: str | None = None
@@ -63,7 +63,7 @@ class Agent:
 
 
 def agent_of(header: str | None) -> Agent:
-    """Return what a User-Agent header says.
+    """Return the browser and the system that a User-Agent header names.
 
     :param header: the header, as the browser sent it at the sign-in.
     """

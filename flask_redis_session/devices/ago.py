@@ -1,4 +1,4 @@
-"""How long ago something was, in the one unit that people would use."""
+"""How long ago something was, in one unit: "3 hours ago"."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _UNITS = (
 
 
 class Ago(NamedTuple):
-    """A time that has passed.
+    """How long ago something was.
 
-    :param number: how many; 0 where it was less than a minute.
-    :param unit: of what: ``minute``, ``hour``, ``day``, ``month`` or ``year``.
+    :param number: how many units; 0 if it is less than a minute ago.
+    :param unit: ``minute``, ``hour``, ``day``, ``month`` or ``year``.
     """
 
     number: int
@@ -26,7 +26,7 @@ class Ago(NamedTuple):
 
 
 def ago(when: datetime, now: datetime) -> Ago:
-    """Return how long ago a time was; one in the future is now.
+    """Return how long ago a time was; a time in the future counts as now.
 
     :param when: the time.
     :param now: the present.

@@ -1,4 +1,4 @@
-"""What is answered: a page for people, or the same as JSON for a program."""
+"""The answers: a page for people, or JSON for a program."""
 
 from __future__ import annotations
 
@@ -17,26 +17,29 @@ from .visitor import Page
 
 _PROBLEMS = {
     "nobody": (401, "Nobody is signed in."),
-    "stale": (400, f"The token is missing or out of date; send it as {csrf.HEADER}."),
-    "unknown": (404, "No session of yours has this sid; it may have ended already."),
+    "stale": (400, f"The token is missing or out of date; send it in the header {csrf.HEADER}."),
+    "unknown": (404, "You have no session with this sid; it may have ended already."),
     "no-page": (404, "There is no such page."),
-    "incomplete": (503, "Redis failed on the way; the same request once more ends the rest."),
+    "incomplete": (
+        503,
+        "Redis failed before all sessions were ended; send the request once more for the rest.",
+    ),
 }
 
 
 def wants_json() -> bool:
-    """Tell whether the client would rather have JSON than a page."""
+    """Tell whether the client prefers JSON to a page."""
     offered = ["text/html", "application/json"]
     return request.accept_mimetypes.best_match(offered) == "application/json"
 
 
 def listing(options: Options, page: Page, token: str, notice: Notice | None) -> Response:
-    """Answer with a page of the list.
+    """Answer with one page of the list.
 
     :param options: the options of the blueprint.
     :param page: the page.
-    :param token: what a change must carry.
-    :param notice: what was done just now.
+    :param token: the token that a change must carry.
+    :param notice: what the visitor has just done.
     """
     if not wants_json():
         return _html("devices", View(options, page=page, token=token, notice=notice))
@@ -49,8 +52,8 @@ def ended(count: int, where: str, *, signed_out: bool = False) -> Response:
     """Answer that sessions were ended.
 
     :param count: how many.
-    :param where: the URL of the page to go on with.
-    :param signed_out: whether the visitor's own session is among them.
+    :param where: the URL to which a browser is sent.
+    :param signed_out: whether the current session is one of them.
     """
     if wants_json():
         return jsonify(ended=count, signed_out=signed_out)
@@ -58,11 +61,11 @@ def ended(count: int, where: str, *, signed_out: bool = False) -> Response:
 
 
 def problem(options: Options, kind: str, *, ended: int | None = None) -> Response:
-    """Answer that something is not as it should be.
+    """Answer that a request could not be served.
 
     :param options: the options of the blueprint.
     :param kind: ``nobody``, ``stale``, ``unknown``, ``no-page`` or ``incomplete``.
-    :param ended: how many sessions were ended before it came to that.
+    :param ended: how many sessions were ended before the failure.
     """
     status, message = _PROBLEMS[kind]
     if wants_json():
@@ -75,10 +78,10 @@ def problem(options: Options, kind: str, *, ended: int | None = None) -> Respons
 
 
 def signed_out(options: Options, *, everywhere: bool) -> Response:
-    """Answer that the visitor is nobody any more.
+    """Answer that the visitor is signed out.
 
     :param options: the options of the blueprint.
-    :param everywhere: whether all of their sessions were ended.
+    :param everywhere: whether all sessions of the user were ended.
     """
     return _html("signed_out", View(options, everywhere=everywhere))
 

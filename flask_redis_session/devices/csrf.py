@@ -1,7 +1,8 @@
-"""The token of a session without which nobody changes anything.
+"""The token that every change must carry, against forged requests.
 
-It is random, lies in the session, and is bound to the user: a session that was planted on somebody
-keeps its content when they sign in, and its planter must not know a token of theirs.
+It is random, is kept in the session, and is valid for one user only. Reason: an attacker may plant
+a session in a victim's browser and read its token first. The session keeps its content when the
+victim signs in, but that token is then worth nothing.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from flask_redis_session.request.session import RedisSession
 if TYPE_CHECKING:
     from flask import Request
 
-#: The session key under which it lies, as ``token user``.
+#: The session key that holds it, as ``token user``.
 KEY = "_devices_token"
 #: The form field that carries it.
 FIELD = "devices_token"
-#: The header that carries it where there is no form.
+#: The header that carries it if there is no form.
 HEADER = "X-Devices-Token"
 
 
 def token_of(session: RedisSession, user: str) -> str:
-    """Return the token of a session; the first call makes it.
+    """Return the token of a session, and make one if there is none.
 
     :param session: the session.
-    :param user: whose it is.
+    :param user: the user of the session.
     """
     token = _held(session, user)
     if token is None:
@@ -37,11 +38,11 @@ def token_of(session: RedisSession, user: str) -> str:
 
 
 def is_genuine(request: Request, session: RedisSession, user: str) -> bool:
-    """Tell whether a request comes from a page of ours.
+    """Tell whether a request carries the token of its session.
 
     :param request: the request.
     :param session: its session.
-    :param user: whose it is.
+    :param user: the user of the session.
     """
     if request.headers.get("Sec-Fetch-Site") == "cross-site":
         return False

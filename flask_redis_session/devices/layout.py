@@ -1,6 +1,6 @@
-"""The template between this page's and the application's: it fills the blocks of the base.
+"""The template that puts this page's content into the blocks of the application's layout.
 
-It is generated because the name of a Jinja block cannot be an expression.
+It is generated because Jinja takes no expression as the name of a block.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def layout_name(options: Options) -> str:
 
 
 def layout_loader(options: Options) -> BaseLoader:
-    """Return what finds the layout for these options.
+    """Return the loader that finds the layout for these options.
 
     :param options: the options of the blueprint.
     """

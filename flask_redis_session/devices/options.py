@@ -1,4 +1,4 @@
-"""What an application may choose of the page, checked when the blueprint is made."""
+"""The options of the page, checked when the blueprint is made."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from flask_redis_session.errors import SettingError
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
-#: Where to go: an endpoint, or a URL (which has a slash in it).
+#: An endpoint, or a URL. Only a URL has a slash in it.
 Target = str
 
-#: The page of an application that has no layout of its own.
+#: The layout if the application gives none.
 OWN_PAGE = "flask_redis_session/page.html"
 
 _BLOCK = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -53,10 +53,10 @@ class Options:
 
 
 def directives(value: Any) -> tuple[str, ...]:
-    """Return the directives of ``Clear-Site-Data`` that an option asks for.
+    """Return the directives of ``Clear-Site-Data`` for an option.
 
-    :param value: ``True``: all that a sign-out is about; ``False``: none; or these.
-    :raises SettingError: where it is something else.
+    :param value: ``True``: cache, cookies and storage; ``False``: none; or a list of directives.
+    :raises SettingError: if it is anything else.
     """
     if isinstance(value, bool):
         return ("cache", "cookies", "storage") if value else ()
@@ -69,9 +69,9 @@ def directives(value: Any) -> tuple[str, ...]:
 
 
 def address(target: Target) -> str:
-    """Return the URL of an endpoint, or a URL as it is.
+    """Return the URL of an endpoint; return a URL unchanged.
 
-    :param target: where to go.
+    :param target: the endpoint or the URL.
     """
     return target if "/" in target else url_for(target)
 

@@ -1,4 +1,4 @@
-"""The blueprint: which address shows what, and which ends what."""
+"""The blueprint: its addresses, and the views behind them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-#: The session key under which a change tells the page after it what was done.
+#: The session key in which a change leaves its notice for the next page.
 _NOTICE = "_devices_notice"
 
 _PAGE_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -51,19 +51,19 @@ def blueprint(
 
     :param name: the blueprint's name: ``url_for("devices.listing")`` is the page.
     :param url_prefix: where the page is.
-    :param base_template: the application's layout, which the page extends; ``None``: the
-        page stands for itself.
+    :param base_template: the application's layout, which the page extends; ``None``: the page
+        has a layout of its own.
     :param content_block: the block of the layout that the page fills.
-    :param title_block: the block of the layout for the title; ``None``: it has none.
-    :param page_size: how many sessions are on a page.
-    :param unused_days: after how many days without a visit a session counts as unused.
-    :param sign_in: where somebody goes who is not signed in: an endpoint, a URL (which has a
-        slash in it), or a function that returns the response; ``None``: 401.
-    :param signed_out: where somebody goes who ended their own session, likewise; ``None``: a
-        page of the blueprint's.
-    :param clear_site_data: what the browser is to forget after "sign out everywhere":
-        ``True``: its cache, cookies and storage; or some directives of ``Clear-Site-Data``.
-    :raises SettingError: where an option is not what it should be.
+    :param title_block: the block of the layout for the title; ``None``: there is none.
+    :param page_size: how many sessions one page shows, up to 1,000.
+    :param unused_days: a session counts as unused after so many days without a visit.
+    :param sign_in: where to send visitors who are not signed in: an endpoint, a URL (with a
+        slash in it), or a function that returns the response; ``None``: they get a 401.
+    :param signed_out: where to send visitors who ended their own session: an endpoint or a URL;
+        ``None``: to a page of the blueprint.
+    :param clear_site_data: what the browser deletes after "sign out everywhere": ``True``: cache,
+        cookies and storage; or a list of directives of ``Clear-Site-Data``.
+    :raises SettingError: if an option is invalid.
     """
     options = Options(
         url_prefix=url_prefix,
@@ -109,7 +109,7 @@ class _Devices(Blueprint):
     def _be_private(self, response: Response) -> Response:
         if request.endpoint is not None and not request.endpoint.endswith(".static"):
             response.headers["Cache-Control"] = "no-store"
-            # Else another site could lay its own over these buttons.
+            # In a frame, another site could trick people into pressing these buttons.
             response.headers.setdefault("X-Frame-Options", "DENY")
             response.vary.add("Accept")
         return response
@@ -118,7 +118,7 @@ class _Devices(Blueprint):
 def _change(
     view: Callable[Concatenate[_Pages, Visitor, P], ResponseReturnValue],
 ) -> Callable[Concatenate[_Pages, P], ResponseReturnValue]:
-    """Let only a form of this page, sent by somebody who is signed in, change something."""
+    """Run this view only for a signed-in visitor whose request carries the token."""
 
     @wraps(view)
     def checked(pages: _Pages, /, *args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
@@ -151,13 +151,13 @@ class _Pages:
             return answers.problem(self.options, "no-page")
         page = visitor.page(number, self.options.page_size)
         if number > 1 and not page.sessions and not answers.wants_json():
-            # What was on it has ended.
+            # All sessions on this page have ended.
             return redirect(url_for(".listing"), 303)
         token = csrf.token_of(visitor.session, visitor.user)
         return answers.listing(self.options, page, token, _notice(visitor))
 
     def signed_out(self) -> ResponseReturnValue:
-        """Show somebody that they are signed out."""
+        """Tell visitors that they are signed out."""
         if Visitor.of_request() is not None:
             return redirect(url_for(".listing"), 303)
         return answers.signed_out(self.options, everywhere="everywhere" in request.args)
@@ -177,7 +177,7 @@ class _Pages:
 
     @_change
     def end_unused(self, visitor: Visitor) -> ResponseReturnValue:
-        """End the sessions that were not seen for long."""
+        """End the sessions that were unused for ``unused_days``."""
         return self._done(visitor, "unused", visitor.end_unused(self.options.unused_days))
 
     @_change
@@ -185,7 +185,7 @@ class _Pages:
         """End every session."""
         response = self._signed_out(visitor.end_all(), everywhere=True)
         if self.options.clear_site_data:
-            # OWASP Session Management, Session Expiration: the client side is cleared as well.
+            # OWASP Session Management, Session Expiration: clear the client side, too.
             data = ", ".join(f'"{each}"' for each in self.options.clear_site_data)
             response.headers["Clear-Site-Data"] = data
         return response
@@ -193,17 +193,17 @@ class _Pages:
     def incomplete(
         self, failure: RevocationIncomplete | RevocationUnconfirmed
     ) -> ResponseReturnValue:
-        """Say how far it came when Redis failed."""
+        """Say how many sessions were ended before Redis failed."""
         try:
             response = answers.problem(self.options, "incomplete", ended=failure.ended)
         except StoreUnavailable:
-            # The layout of the application needs more of the session than is loaded.
+            # The application's layout reads the session, and Redis fails again.
             return failure
         response.headers["Retry-After"] = str(failure.retry_after)
         return response
 
     def nobody(self) -> ResponseReturnValue:
-        """Send somebody who is not signed in where they can do so."""
+        """Send visitors who are not signed in to the sign-in."""
         if answers.wants_json():
             return answers.problem(self.options, "nobody")
         if self.options.sign_in is None:
@@ -228,18 +228,18 @@ class _Pages:
 
 
 def _notice(visitor: Visitor) -> Notice | None:
-    """Return what was done just now, once."""
+    """Return the notice of the last change, and remove it from the session."""
     if answers.wants_json() or _NOTICE not in visitor.session:
         return None
     match visitor.session.pop(_NOTICE):
         case [str(what), int(ended)] if 0 <= ended < 1e9:
             return Notice(what, ended)
-    # Another program has written it.
+    # Not written by this page: show nothing.
     return None
 
 
 def _refuse_odd_query() -> None:
-    """Refuse a query that is not UTF-8, at which Werkzeug fails where it is first read."""
+    """Refuse a query that is not UTF-8: Werkzeug raises when it is first read."""
     try:
         _ = request.args
     except UnicodeDecodeError:

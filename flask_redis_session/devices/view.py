@@ -1,4 +1,4 @@
-"""What the templates know of the page, under the one name ``devices``."""
+"""What the templates see under the name ``devices``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .visitor import Page
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What was done just now.
+    """What the visitor has just done.
 
     :param what: ``one``, ``others`` or ``unused``.
     :param ended: how many sessions it ended.
@@ -29,15 +29,15 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a template is about. Each template has its own part of it.
+    """What a template shows. Each template uses a part of it.
 
     :param options: the options of the blueprint.
     :param page: the sessions to show.
-    :param token: what a form must carry.
-    :param notice: what was done just now.
-    :param problem: what is not as it should be, as in :func:`~.answers.problem`.
-    :param ended: how many sessions were ended before it came to that.
-    :param everywhere: whether all sessions were ended.
+    :param token: the token that a form must carry.
+    :param notice: what the visitor has just done.
+    :param problem: what went wrong, a kind of :func:`~.answers.problem`.
+    :param ended: how many sessions were ended before the failure.
+    :param everywhere: whether all sessions of the user were ended.
     """
 
     options: Options
@@ -62,7 +62,7 @@ class View:
 
     @property
     def sign_in_url(self) -> str | None:
-        """Where to sign in, if that is known."""
+        """The URL of the sign-in; ``None`` if it is not known."""
         target = self.options.sign_in
         return address(target) if isinstance(target, str) else None
 

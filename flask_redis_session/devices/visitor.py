@@ -1,4 +1,4 @@
-"""Whoever asks, and what they may do: with their own sessions, and with nobody else's."""
+"""The visitor of the page, who can list and end their own sessions only."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from flask_redis_session.storage.record import SessionInfo
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of the list of somebody's sessions.
+    """One page of the list of a user's sessions.
 
-    :param number: which part: 1 is the newest.
-    :param sessions: the sessions; the first of page 1 is the one that asks.
-    :param has_more: whether there is a page after it.
-    :param now: the present, for the times in it.
+    :param number: its number; page 1 has the sessions that were seen last.
+    :param sessions: the sessions; page 1 begins with the current session.
+    :param has_more: whether there is a next page.
+    :param now: when the list was made.
     """
 
     number: int
@@ -35,7 +35,7 @@ class Page:
 
     @property
     def is_alone(self) -> bool:
-        """Whether there is no session but the one that asks, as far as this page tells."""
+        """Whether the user has no other session, as far as this page tells."""
         return self.number == 1 and not self.has_more and all(each.current for each in self)
 
 
@@ -52,28 +52,28 @@ class Visitor:
 
     @classmethod
     def of_request(cls) -> Visitor | None:
-        """Return the visitor of the current request, or ``None`` where it is nobody.
+        """Return the visitor of the current request; ``None`` if nobody is signed in.
 
-        :raises RuntimeError: where the application has other sessions than these.
-        :raises StoreUnavailable: where Redis fails.
+        :raises RuntimeError: if the application uses another kind of session.
+        :raises StoreUnavailable: if Redis fails.
         """
         session = flask.session
         if not isinstance(session, RedisSession):
-            raise RuntimeError(  # noqa: TRY004 (it is no argument)
+            raise RuntimeError(  # noqa: TRY004 (it is not an argument)
                 "The devices page needs the sessions of flask-redis-session: "
                 "app.session_interface = RedisSessionInterface()."
             )
-        user = session._user()  # noqa: SLF001 (whose it is, by the rule of the session itself)
+        user = session._user()  # noqa: SLF001 (the session knows which key holds its user)
         return None if user is None else cls(session, user)
 
     def page(self, number: int, size: int) -> Page:
-        """Return a page of the visitor's sessions, last seen first, and this one before all.
+        """Return a page of the visitor's sessions: the current one first, then those seen last.
 
-        :param number: which page; 1 is the newest.
-        :param size: how many sessions are on a page.
-        :raises StoreUnavailable: where Redis fails.
+        :param number: the number of the page; the first is 1.
+        :param size: how many sessions one page shows.
+        :raises StoreUnavailable: if Redis fails.
         """
-        # One more than shown tells whether there is a page after this one.
+        # Ask for one more than is shown: if it comes, there is a next page.
         found = _interface().list_sessions(self.user, limit=size + 1, offset=(number - 1) * size)
         now = datetime.now(timezone.utc)
         sid = self.session.sid
@@ -84,7 +84,7 @@ class Visitor:
         return Page(number, shown, len(found) > size, now)
 
     def _this_one(self, sid: str) -> SessionInfo:
-        """Describe the current session where it is not among the newest."""
+        """Describe the current session if it is not among those seen last."""
         session = self.session
         backend = backend_of(current_app)
         device = backend.device(request) if backend is not None else (None, None)
@@ -98,41 +98,38 @@ class Visitor:
         )
 
     def end(self, sid: str) -> bool:
-        """End one of the visitor's sessions; return whether it is one.
+        """End one of the visitor's sessions; return ``False`` if they have no such session.
 
-        :param sid: which; the current one may be among them.
-        :raises StoreUnavailable: where Redis fails.
+        :param sid: the sid of the session; it may be the current one.
+        :raises StoreUnavailable: if Redis fails.
         """
-        if sid == self.session.sid:
-            self.session.clear()
-            return True
         try:
             return _interface().revoke_sessions(self.user, only=sid) == 1
         except ValueError:
-            # It has not even the form of a sid.
+            # This is not the form of a sid.
             return False
 
     def end_others(self) -> int:
         """End every session but the current one; return how many.
 
-        :raises RevocationIncomplete: where Redis fails on the way.
+        :raises RevocationIncomplete: if Redis fails after some were ended.
         """
         return self.session.clear_user_sessions(keep_current=True)
 
     def end_unused(self, days: int) -> int:
-        """End every session that was not seen for so many days; return how many.
+        """End every session that was unused for so many days; return how many.
 
-        :param days: how many.
-        :raises RevocationIncomplete: where Redis fails on the way.
+        :param days: the number of days.
+        :raises RevocationIncomplete: if Redis fails after some were ended.
         """
         return self.session.clear_user_sessions(before=timedelta(days=days))
 
     def end_all(self) -> int:
         """End every session, the current one last; return how many.
 
-        :raises RevocationIncomplete: where Redis fails on the way.
+        :raises RevocationIncomplete: if Redis fails after some were ended.
         """
-        # Should Redis fail on the way, the visitor is still signed in and can go on.
+        # If Redis fails before the end, the visitor is still signed in and can try again.
         ended = self.end_others()
         try:
             return ended + self.session.clear_user_sessions()

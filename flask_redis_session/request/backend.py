@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from flask_redis_session.storage.record import Record, SessionInfo
+from flask_redis_session.storage.record import Record
 from flask_redis_session.storage.token import Token
+from flask_redis_session.storage.user_sessions import UserSessions
+
+if TYPE_CHECKING:
+    from flask import Request
 
 #: A point in time: aware, or so long ago, or epoch seconds.
 When = datetime | timedelta | float
@@ -21,6 +25,8 @@ class SessionBackend(Protocol):
     user_keys: tuple[str, ...]
     #: Seconds that no session outlives; ``None``: no limit.
     absolute: float | None
+    #: The sessions of users.
+    users: UserSessions
 
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
         """Load what is needed to know a key, or every key where it is ``None``."""
@@ -31,16 +37,8 @@ class SessionBackend(Protocol):
     def ended(self, token: Token) -> None:
         """Note that a cookie opens nothing any more."""
 
-    def sessions(self, user: str, current: str | None) -> list[SessionInfo]:
-        """Return a user's live sessions, the current one marked."""
-
-    def revoke(
-        self, user: str, *, before: When | None, keep: str | None, current: str | None
-    ) -> list[str]:
-        """End a user's sessions and return their sids."""
-
-    def end(self, user: str, sid: str) -> list[str]:
-        """End one of a user's sessions, and return its sid if it was alive."""
+    def device(self, request: Request | None) -> tuple[str | None, str | None]:
+        """Return the user agent and the address to keep of a sign-in."""
 
 
 #: A session hash or a part of it, and the fields that were asked for (``None``: all).

@@ -237,7 +237,7 @@ class TrackedMapping(MutableMapping[str, Any]):
         if self._wiped:
             # What clear() removed is not to be seen again, nor compared with.
             return
-        # What a value was decoded from stays what it is compared with.
+        # Keep the text that was loaded first: changes are detected against it.
         self._fields = {**fields, **self._fields}
         if asked is None:
             self._complete = True
@@ -275,16 +275,10 @@ class TrackedMapping(MutableMapping[str, Any]):
         with self._lock:
             return bool(self._encoded(key for key in self._mutable if key not in self._assigned))
 
-    def _known(self) -> dict[bytes, bytes]:
-        """Return the content as far as it is known, encoded: for a session of its own."""
-        kept = {
-            name: stored
-            for name, stored in self._fields.items()
-            if (key := key_of(name)) is not None
-            and key not in self._deleted
-            and key not in self._damaged
-        }
-        return {**kept, **self._encoded(self._suspects())}
+    def _dropped(self) -> set[bytes]:
+        """Return the fields that this request deleted, or that cannot be read."""
+        names = (_field(key) for key in (*self._deleted, *self._damaged))
+        return {name for name in names if name is not None}
 
     def _settle(self, changes: Changes) -> None:
         """Take changes that have been written for what is stored."""

@@ -1,216 +1,312 @@
-"""What a request changed goes to the store, and the cookie follows."""
+"""How a request's session is saved: decide what to send, send it, judge the reply.
+
+:func:`plan` and :func:`judge` are pure: they know values, and neither Flask nor Redis. Together
+they are the table in ``docs/architecture.md``, which the tests go through line by line.
+"""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
-from flask_redis_session.application import ApplicationBackend
-from flask_redis_session.signals import save_refused, session_created, session_ended, user_bound
-from flask_redis_session.storage.record import BORN, IDLE, SEEN, USER, Binding, Changes, Record
+from flask_redis_session.storage.record import (
+    BORN,
+    IDLE,
+    SEEN,
+    USER,
+    Binding,
+    Changes,
+    Record,
+    key_of,
+)
 from flask_redis_session.storage.session_hash import Committed, Lifetime
-from flask_redis_session.storage.token import Token, new_token
+from flask_redis_session.storage.token import Token
 
-from .session import RedisSession
+from .draft import Draft, Phase, Terms
 
-if TYPE_CHECKING:
-    from flask import Flask
-
-log = logging.getLogger("flask_redis_session")
-
-#: What the response does with the browser's cookie. *fresh*: it hands out a secret that is
-#: new; *refresh*: it hands out the same one again, for its expiry; *same*: there is no need to,
-#: though the session was modified; *leave*: it must not.
+#: What the response does with the browser's cookie. *fresh*: it hands out a new secret. *refresh*:
+#: it sends the same one again, for its expiry. *same*: it need not, though something was written.
+#: *leave*: it must not. *clear*: it deletes the cookie.
 Cookie = Literal["leave", "same", "fresh", "refresh", "clear"]
 
+_NOBODY = Binding(None)
 
-@dataclass(slots=True)
-class Save:
-    """The end of one request, as far as its session goes.
 
-    :param app: the application, for the signals.
-    :param sessions: the application's sessions.
-    :param session: the session to save.
-    :param refreshes: whether a permanent session's cookie is sent again with every response.
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Store a new session.
+
+    :param changes: its content.
+    :param binding: whose it is.
+    :param permanent: whether it is permanent.
+    :param lifetime: how long it may be idle.
     """
 
-    app: Flask
-    backend: ApplicationBackend
-    session: RedisSession
-    refreshes: bool
+    changes: Changes
+    binding: Binding
+    permanent: bool
+    lifetime: Lifetime
 
-    def lifetime(self, *, fixed: bool = False) -> Lifetime:
-        """Return the idle lifetime that the session is to have.
 
-        :param fixed: whether it has to take it over.
-        """
-        permanent = self.app.permanent_session_lifetime.total_seconds()
-        passing = self.backend.settings.lifetime
-        if self.session._permanent:
-            return Lifetime(permanent, fixed, other=passing)
-        return Lifetime(passing, fixed, other=permanent)
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Write to a session, if its cookie opens it.
 
-    def run(self) -> Cookie:
-        """Save the session and return what becomes of the cookie.
+    :param token: the cookie.
+    :param record: what was loaded of the session, if it was.
+    :param changes: what to set and delete.
+    :param binding: whose it becomes; ``None``: it stays whose it is.
+    :param rotates: whether it gets a fresh secret.
+    :param lifetime: how long it may be idle.
+    """
 
-        :raises UnstorableValue: where a value has no form in Redis; nothing was written.
-        :raises StoreUnavailable: where Redis fails; the cookie must stay as it is.
-        """
-        session = self.session
-        # Whose it is decides whether the secret rotates, and which index must live longer.
-        needs_owner = session._assigned if session._wiped else self._turns()
-        if needs_owner:
-            session._is_stored()
-        if session._token is None:
-            return self._new()
-        if session._record is not None and session._record.standing == "rotated":
-            return self._from_dead_cookie()
-        return self._stored(session._token)
+    token: Token
+    record: Record | None
+    changes: Changes
+    binding: Binding | None
+    rotates: bool
+    lifetime: Lifetime
 
-    def _new(self) -> Cookie:
-        """Store a session that is new, unless it is empty."""
-        session = self.session
-        changes = session._changes()
-        if not changes.sets or session._modified is False:
-            return "clear" if session._emptied or session._wiped else "leave"
-        return self._create(Changes(changes.sets), session._binding() or Binding(None))
 
-    def _from_dead_cookie(self) -> Cookie:
-        """Save a request that came with a secret that had just been rotated away."""
-        changes = self.session._changes()
-        binding = self.session._binding()
-        if binding is not None and binding.user is not None:
-            return self._create(Changes(changes.sets), binding)
-        if changes:
-            self._refused("rotated")
-        return "leave"
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Move a session's expiry, if that is due and its cookie opens it.
 
-    def _stored(self, token: Token) -> Cookie:
-        """Save a session that the cookie is taken to open."""
-        session = self.session
-        if session._modified is False or session._is_only_read():
-            return self._unchanged(token)
-        changes, binding = session._changes(), session._binding()
-        turns = self._turns()
-        if not (changes or binding or turns or session._rotates or session._forced):
-            return self._unchanged(token)
-        if binding is not None:
-            binding = self._with_device(binding)
-        fresh = None
-        if binding is not None or session._rotates:
-            fresh = token.rotated()
-        committed = self.backend.hashes.commit(
-            token,
-            changes,
-            self.lifetime(fixed=turns),
-            fresh=fresh,
-            binding=binding,
-            known=session._record,
-        )
-        if committed.what == "saved":
-            return self._saved(token, fresh, binding, changes, committed)
-        if committed.what == "ended":
-            return self._emptied(token, committed)
-        return self._not_saved(committed, changes, binding)
+    :param token: the cookie.
+    :param record: what was loaded of the session, if it was.
+    :param lifetime: how long it may be idle.
+    """
 
-    def _turns(self) -> bool:
-        """Tell whether the session became permanent, or no longer is."""
-        token = self.session._token
-        return token is not None and self.session._permanent != token.permanent
+    token: Token
+    record: Record | None
+    lifetime: Lifetime
 
-    def _saved(
-        self,
-        token: Token,
-        fresh: Token | None,
-        binding: Binding | None,
-        changes: Changes,
-        committed: Committed,
-    ) -> Cookie:
-        session = self.session
-        after = fresh or token
-        if after.permanent != session._permanent:
-            after = after._replace(permanent=session._permanent)
-        user = committed.user if binding is None else binding.user
-        session._settle(changes)
-        session._saved(after, _record(committed, user))
-        if binding is not None and user != committed.user:
-            user_bound.send(
-                self.app, session=session, sid=token.sid, user_id=user, previous=committed.user
-            )
-        if user is not None and binding is not None:
-            self.backend.end_surplus(user, keep=token.sid)
-        if fresh is not None:
-            self.backend.ended(token)
-            return "fresh"
-        return "refresh" if session._permanent or token.permanent else "same"
 
-    def _emptied(self, token: Token, committed: Committed) -> Cookie:
-        self.session._end()
-        session_ended.send(self.app, sid=token.sid, user_id=committed.user, reason="signed out")
-        return "clear"
+Step = Create | Commit | Touch
 
-    def _not_saved(self, committed: Committed, changes: Changes, binding: Binding | None) -> Cookie:
-        """Deal with a cookie that turned out not to open the session."""
-        session = self.session
-        is_blind = session._record is None
-        if is_blind and committed.what != "rotated" and not session._is_slow():
-            # Nothing was loaded: the cookie was never proved, and means nothing.
-            session._disown()
-            return self._new()
-        reason: Literal["gone", "rotated"] = "gone" if committed.what == "gone" else "rotated"
-        if binding is None or binding.user is None:
-            self._refused(reason)
-            return "clear" if reason == "gone" else "leave"
-        # What an ended session held stays dead; a rotated one is alive and was ours to read.
-        content = changes.sets if reason == "gone" else session._known()
-        return self._create(Changes(content), binding)
 
-    def _create(self, changes: Changes, binding: Binding) -> Cookie:
-        session = self.session
-        token = new_token(session._permanent)
-        committed = self.backend.hashes.create(
-            token, changes, self.lifetime(fixed=True), self._with_device(binding)
-        )
-        session._settle(changes)
-        session._saved(token, _record(committed, binding.user))
-        session_created.send(self.app, session=session, sid=token.sid, user_id=binding.user)
-        if binding.user is not None:
-            user_bound.send(
-                self.app, session=session, sid=token.sid, user_id=binding.user, previous=None
-            )
-            self.backend.end_surplus(binding.user, keep=token.sid)
-        return "fresh"
+class Written(NamedTuple):
+    """The reply to :class:`Create` and :class:`Commit`.
 
-    def _unchanged(self, token: Token) -> Cookie:
-        """Touch a session that was only read, or not even that, where it is due."""
-        session = self.session
-        refreshes = session._permanent and self.refreshes
-        record = session._record
-        if record is None and not refreshes:
-            return "leave"
-        if not self.backend.touch(token, record, self.lifetime()):
-            return "leave"
-        return "refresh" if refreshes else "leave"
+    :param step: what was sent.
+    :param token: the cookie that opens the session if the step was carried out.
+    :param committed: what became of it.
+    """
 
-    def _with_device(self, binding: Binding) -> Binding:
-        """Return a binding with the device that signs in, if anybody does."""
-        if binding.user is None:
-            return binding
-        agent, address = self.backend.device(self.session._request)
-        return binding._replace(agent=agent, address=address)
+    step: Create | Commit
+    token: Token
+    committed: Committed
 
-    def _refused(self, reason: Literal["gone", "rotated"]) -> None:
-        session = self.session
-        sid = session._token.sid if session._token is not None else None
-        log.warning("The changes of a request were not saved: session %s is %s.", sid, reason)
-        save_refused.send(self.app, session=session, sid=sid, reason=reason)
-        if reason == "gone":
-            session_ended.send(self.app, sid=sid, user_id=None, reason="gone")
+
+class Touched(NamedTuple):
+    """The reply to :class:`Touch`.
+
+    :param is_alive: whether the cookie opens the session, as far as is known without a round trip
+        if the touch was not due.
+    """
+
+    is_alive: bool
+
+
+Reply = Written | Touched
+
+
+class Event(NamedTuple):
+    """A signal to send.
+
+    :param name: which, as in ``signals.py``.
+    :param arguments: what it says.
+    """
+
+    name: Literal["session_created", "session_ended", "user_bound", "save_refused"]
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a save.
+
+    :param cookie: what the response does with the cookie.
+    :param phase: what the session is now.
+    :param token: the cookie that opens it now.
+    :param record: what is known of what is stored, if something was written.
+    :param written: the changes that were written; ``None`` if nothing was.
+    :param events: the signals to send.
+    :param signed_in: the user whose sessions beyond ``SESSION_MAX_PER_USER`` now end.
+    """
+
+    cookie: Cookie
+    phase: Phase
+    token: Token | None = None
+    record: Record | None = None
+    written: Changes | None = None
+    events: tuple[Event, ...] = ()
+    signed_in: str | None = None
+
+
+def save(draft: Draft, send: Callable[[Step], Reply]) -> Outcome:
+    """Save what a request wants of its session.
+
+    :param draft: what it wants.
+    :param send: sends a step to Redis and returns the reply.
+    :raises StoreUnavailable: if Redis fails; the cookie must stay as it is.
+    """
+    step = plan(draft)
+    while not isinstance(step, Outcome):
+        step = judge(draft, send(step))
+    return step
+
+
+def plan(draft: Draft) -> Step | Outcome:
+    """Return what to send for a draft, or the outcome if there is nothing to send.
+
+    :param draft: what the request wants.
+    """
+    if draft.token is None:
+        return _plan_new(draft)
+    if draft.phase == "rotated":
+        return _plan_rotated(draft)
+    return _plan_stored(draft, draft.token)
+
+
+def judge(draft: Draft, reply: Reply) -> Step | Outcome:
+    """Return what a reply means for a draft: the outcome, or what to send next.
+
+    :param draft: what the request wants.
+    :param reply: the reply to the last step.
+    """
+    if isinstance(reply, Touched):
+        refreshes = reply.is_alive and draft.permanent and draft.terms.refreshes
+        return _unchanged(draft, "refresh" if refreshes else "leave")
+    if isinstance(reply.step, Create):
+        return _created(reply.step, reply)
+    if reply.committed.what == "saved":
+        return _committed(draft, reply.step, reply)
+    if reply.committed.what == "ended":
+        return _ended(reply)
+    return _not_committed(draft, reply.committed.what)
+
+
+def _plan_new(draft: Draft) -> Step | Outcome:
+    """A session that stays empty is never stored."""
+    if not draft.changes.sets:
+        return _unchanged(draft, "clear" if draft.clears else "leave")
+    if draft.phase == "gone" and draft.is_late and not draft.signs_in:
+        # A new cookie could replace one that the browser got after this request had begun.
+        return _refused(draft, "gone")
+    return _create(draft, draft.changes.sets, draft.binding or _NOBODY)
+
+
+def _plan_rotated(draft: Draft) -> Step | Outcome:
+    """A dead cookie writes into nobody's session; a sign-in gets a session of its own."""
+    if draft.binding is not None and draft.signs_in:
+        return _create(draft, draft.changes.sets, draft.binding)
+    return _refused(draft, "rotated") if draft.changes else _unchanged(draft, "leave")
+
+
+def _plan_stored(draft: Draft, token: Token) -> Step | Outcome:
+    rotates = draft.rotates or draft.binding is not None
+    if draft.changes or draft.turns or draft.forced or rotates:
+        lifetime = _lifetime(draft.terms, draft.permanent, fixed=draft.turns)
+        return Commit(token, draft.record, draft.changes, draft.binding, rotates, lifetime)
+    if draft.phase == "unproved" and not (draft.permanent and draft.terms.refreshes):
+        return _unchanged(draft, "leave")
+    return Touch(token, draft.record, _lifetime(draft.terms, draft.permanent))
+
+
+def _create(draft: Draft, content: Mapping[bytes, bytes], binding: Binding) -> Create | Outcome:
+    if draft.is_undeliverable:
+        return _refused(draft, "undeliverable")
+    lifetime = _lifetime(draft.terms, draft.permanent, fixed=True)
+    return Create(Changes({**content}), binding, draft.permanent, lifetime)
+
+
+def _lifetime(terms: Terms, permanent: bool, *, fixed: bool = False) -> Lifetime:
+    if permanent:
+        return Lifetime(terms.permanent, fixed, other=terms.passing)
+    return Lifetime(terms.passing, fixed, other=terms.permanent)
+
+
+def _created(step: Create, reply: Written) -> Outcome:
+    user, sid = step.binding.user, reply.token.sid
+    events = [Event("session_created", {"sid": sid, "user_id": user})]
+    if user is not None:
+        events.append(Event("user_bound", {"sid": sid, "user_id": user, "previous": None}))
+    record = _record(reply.committed, user)
+    return Outcome("fresh", "live", reply.token, record, step.changes, tuple(events), user)
+
+
+def _committed(draft: Draft, step: Commit, reply: Written) -> Outcome:
+    binding, before = step.binding, reply.committed.user
+    user = before if binding is None else binding.user
+    events: tuple[Event, ...] = ()
+    if user != before:
+        bound = {"sid": step.token.sid, "user_id": user, "previous": before}
+        events = (Event("user_bound", bound),)
+    cookie: Cookie = "refresh" if draft.permanent or step.token.permanent else "same"
+    if step.rotates or draft.owes_cookie:
+        cookie = "fresh"
+    token = reply.token
+    if token.permanent != draft.permanent:
+        token = token.turned(permanent=draft.permanent)
+    record = _record(reply.committed, user)
+    signed_in = None if binding is None else user
+    return Outcome(cookie, "live", token, record, step.changes, events, signed_in)
+
+
+def _ended(reply: Written) -> Outcome:
+    ended = {"sid": reply.token.sid, "user_id": reply.committed.user, "reason": "signed out"}
+    return Outcome("clear", "new", events=(Event("session_ended", ended),))
+
+
+def _not_committed(draft: Draft, what: str) -> Step | Outcome:
+    """Judge a cookie that turned out not to open the session."""
+    if draft.phase == "unproved" and what != "rotated":
+        # Nothing was loaded: the cookie was never proved, and means nothing.
+        anew = replace(draft, phase="gone", token=None, permanent=draft.permanent_anew)
+        return _plan_new(anew)
+    reason: Literal["gone", "rotated"] = "gone" if what == "gone" else "rotated"
+    if draft.binding is None or not draft.signs_in or _was_theirs(draft, draft.binding):
+        return _refused(draft, reason)
+    # What an ended session held stays dead. A rotated one is alive and was ours to read.
+    content = draft.changes.sets if reason == "gone" else _everything(draft)
+    return _create(draft, content, draft.binding)
+
+
+def _was_theirs(draft: Draft, binding: Binding) -> bool:
+    """Tell whether the session was this user's when it was loaded: then nobody signed in."""
+    return draft.record is not None and draft.record.user == binding.user
+
+
+def _everything(draft: Draft) -> dict[bytes, bytes]:
+    """Return all that the request knows of the session and has not removed."""
+    kept = {
+        name: stored
+        for name, stored in draft.loaded.items()
+        if name not in draft.dropped and key_of(name) is not None
+    }
+    return {**kept, **draft.changes.sets}
+
+
+def _refused(draft: Draft, reason: Literal["gone", "rotated", "undeliverable"]) -> Outcome:
+    cookie = draft.token or draft.sent
+    sid = None if cookie is None else cookie.sid
+    events = [Event("save_refused", {"sid": sid, "reason": reason})]
+    if reason == "gone":
+        events.append(Event("session_ended", {"sid": sid, "user_id": None, "reason": "gone"}))
+    return replace(_unchanged(draft, "leave"), events=tuple(events))
+
+
+def _unchanged(draft: Draft, cookie: Cookie) -> Outcome:
+    if draft.owes_cookie and cookie != "clear":
+        # An earlier save of this request wrote it, and then something raised.
+        cookie = "fresh"
+    return Outcome(cookie, draft.phase, draft.token, draft.record)
 
 
 def _record(committed: Committed, user: str | None) -> Record:
-    """Return what is known of a session that was just saved."""
+    """Return what is known of a session that was just written."""
     fields = {SEEN: committed.now}
     if committed.born is not None:
         fields[BORN] = committed.born

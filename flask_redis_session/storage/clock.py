@@ -1,4 +1,4 @@
-"""Redis's clock, as this process last heard it."""
+"""The clock of Redis, as this process last heard it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import time
 class Clock:
     """Tells the time of the server, so that a worker's own clock may be wrong or jump.
 
-    Every script of this package replies with the server's time; from then on the time
-    is carried forward by the monotonic clock. Until the first reply it is the worker's.
+    Replies of scripts bring the server's time. From then on the monotonic clock carries it
+    forward. Before the first reply it is the worker's time.
     """
 
     def __init__(self) -> None:
-        # One tuple, replaced whole: threads read it without a lock.
+        # One tuple, always replaced as a whole, so that threads can read it without a lock.
         self._heard: tuple[float, float] | None = None
 
     def hear(self, now: float) -> None:
         """Take over the server's time.
 
-        :param now: epoch seconds, as a script replied them.
+        :param now: what a script replied, in epoch seconds.
         """
         self._heard = (now, time.monotonic())
 

@@ -1,68 +1,69 @@
--- Commit one request's changes to one session, if its cookie proves the right to it.
+-- Commit one request's changes to one session, if the request's cookie opens it: all or nothing.
 --
 -- KEYS[1]       the session hash
 -- ARGV[1]       digest of the cookie's secret; '' creates the session
--- ARGV[2]       digest of a fresh secret to rotate to, or to create with; '' keeps the secret
+-- ARGV[2]       digest of a fresh secret, to rotate to or to create with; '' keeps the secret
 -- ARGV[3]       idle lifetime in seconds
--- ARGV[4]       'set': @idle becomes it; else @idle is lowered to it where it is higher, unless it is
---               what this is: the lifetime of sessions of the other kind, permanent or not. Such a
---               session was turned meanwhile, by a request that this one's cookie knows nothing of.
---               A rotation lowers it all the same: the cookie that it hands out says what it is now.
+-- ARGV[4]       'set': @idle becomes ARGV[3].
+--               Else the idle lifetime of sessions of the other kind (permanent or not): @idle is
+--               lowered to ARGV[3], unless it equals this one. Then another request has turned the
+--               session into one of the other kind, and this request's cookie is older than that.
+--               A rotation always lowers it: the cookie that it hands out says the present kind.
 -- ARGV[5]       absolute lifetime in seconds; '' for none
--- ARGV[6]       'wipe': every key of the user's goes first; '' otherwise
+-- ARGV[6]       'wipe': every key of the user's is deleted first; '' otherwise
 -- ARGV[7]       n, the number of fields to delete
 -- ARGV[8…7+n]   the fields to delete
 -- ARGV[8+n…]    field, value, field, value, … to set
 --
--- Replies {what, now, born, seen, idle, user}: what became of it (saved, ended, gone, rotated,
--- unknown), and where it was saved or ended the time of the server and the state before.
+-- Replies {what, mark, now, born, seen, idle, user}. The mark is that of ARGV[1], or of ARGV[2] for a
+-- creation: it shows that the reply is the one to this commit. What became of it:
+--   saved     the changes are stored
+--   ended     no key of the user's is left, and the session was deleted; after 'wipe' its
+--             tombstones stay
+--   gone      there is no such session; nothing was written
+--   rotated   the cookie's secret was rotated away a moment ago; nothing was written
+--   unknown   the session does not have the cookie's secret; nothing was written
+-- The rest is there after 'saved' and 'ended': the server's time, and the state before.
 --
--- A client may send this twice, because the first reply was lost. So a rotation or a creation
--- that has happened already is told by its fresh secret; it is not refused, nor done again.
+-- A client may send this twice, because the first reply was lost. A rotation or creation that has
+-- already happened is recognized by its fresh secret; it is neither refused nor done again.
 
 local key, proof, fresh = KEYS[1], ARGV[1], ARGV[2]
-local TOMBSTONE = 30
-local CHUNK = 1000 -- unpack() of some thousand values overflows Lua's stack
+local told = mark(proof ~= '' and proof or fresh)
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local stamp = string.format('%.3f', now)
--- Exact enough to tell what came first, of this and a change of the index.
+-- Exact enough to tell whether this or a change of the index came first.
 local exact = string.format('%.6f', now)
-
-local function number(text)
-  if text and #text <= 32 and string.find(text, '^%d+%.?%d*$') and string.byte(text, -1) ~= 46 then
-    return tonumber(text)
-  end
-end
 
 local function is_users(field)
   return string.byte(field) ~= 64 or string.byte(field, 2) == 64 -- @
 end
 
--- pcall: a key of another type at this name is no session of ours.
+-- pcall: a key of another type with this name is not a session.
 local held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user',
   '@secret:' .. proof, '@secret:' .. fresh)
 if held.err then
-  return {'gone'}
+  return {'gone', told}
 end
 local born, seen, idle, user = number(held[1]), held[2], number(held[3]), held[4]
 
-if fresh ~= '' and held[6] == '0' and born then
-  return {'saved', exact, held[1], seen, held[3], user}
+if fresh ~= '' and held[6] == mark(fresh) and born then
+  return {'saved', told, exact, held[1], seen, held[3], user}
 elseif proof == '' then
-  if held[1] then
-    return {'unknown'}
+  if held[1] or held[6] then
+    return {'unknown', told}
   end
   born = now
-elseif not born then
-  return {'gone'}
-elseif held[5] ~= '0' then
+elseif held[5] ~= mark(proof) then
   local rotated = number(held[5])
   if rotated and math.abs(now - rotated) <= TOMBSTONE then
-    return {'rotated'}
+    return {'rotated', told}
   end
-  return {'unknown'}
+  return {born and 'unknown' or 'gone', told}
+elseif not born then
+  return {'gone', told}
 end
 
 local lifetime = ARGV[3]
@@ -77,7 +78,7 @@ if ARGV[5] ~= '' then
 end
 if expires <= now then
   redis.call('UNLINK', key)
-  return {'gone'}
+  return {'gone', told}
 end
 
 local wipe = ARGV[6] == 'wipe'
@@ -97,11 +98,8 @@ set('@seen', stamp)
 if lifetime ~= held[3] then
   set('@idle', lifetime)
 end
-if rotates then
-  set('@secret:' .. proof, stamp)
-end
 if creates or rotates then
-  set('@secret:' .. fresh, '0')
+  set('@secret:' .. fresh, mark(fresh))
 end
 local sets_users = false
 for i = 8 + deletions, #ARGV, 2 do
@@ -111,40 +109,42 @@ end
 
 local before = {exact, held[1] or stamp, seen, lifetime, user}
 if wipe and not sets_users then
-  redis.call('UNLINK', key)
-  return {'ended', unpack(before)}
+  bury(key, now)
+  return {'ended', told, unpack(before)}
 end
 
-local gone = {}
+local deleted = {}
 for i = 8, 7 + deletions do
-  gone[#gone + 1] = ARGV[i]
+  deleted[#deleted + 1] = ARGV[i]
 end
-if wipe or rotates then
+if rotates then
+  local retired, old = retire(key, now)
+  for _, word in ipairs(retired) do
+    changed[#changed + 1] = word
+  end
+  for _, field in ipairs(old) do
+    deleted[#deleted + 1] = field
+  end
+end
+if wipe then
   local kept = {}
   for i = 1, #changed, 2 do
     kept[changed[i]] = true
   end
   for _, field in ipairs(redis.call('HKEYS', key)) do
-    if is_users(field) then
-      if wipe and not kept[field] then
-        gone[#gone + 1] = field
-      end
-    elseif rotates and string.sub(field, 1, 8) == '@secret:' then
-      local rotated = number(redis.call('HGET', key, field)) or 0
-      if rotated ~= 0 and math.abs(now - rotated) > TOMBSTONE then
-        gone[#gone + 1] = field
-      end
+    if is_users(field) and not kept[field] then
+      deleted[#deleted + 1] = field
     end
   end
 end
 
 local function each_chunk(command, words)
-  for first = 1, #words, CHUNK do
-    redis.call(command, key, unpack(words, first, math.min(first + CHUNK - 1, #words)))
+  for first = 1, #words, MOST_WORDS do
+    redis.call(command, key, unpack(words, first, math.min(first + MOST_WORDS - 1, #words)))
   end
 end
 
--- A session without a key of the user's is one that ended. Many fields cannot all be ours.
+-- A session without a key of the user's has ended. More than 100 fields cannot all be ours.
 local function is_empty()
   if redis.call('HLEN', key) > 100 then
     return false
@@ -157,19 +157,19 @@ local function is_empty()
   return true
 end
 
--- Out of memory, Redis refuses a script at its first command that takes memory, but no more once it
--- has written. So what brings something sets first, and is refused whole; what only takes
--- something away, such as a sign-out, deletes first, and works.
+-- Without memory, Redis refuses a script at its first command that takes some, but not after the
+-- script has written. A commit that sets a key of the user's sets first, so that it is refused as a
+-- whole. One that only deletes, such as a sign-out, deletes first, so that it works.
 if sets_users then
   each_chunk('HSET', changed)
-  each_chunk('HDEL', gone)
+  each_chunk('HDEL', deleted)
 else
-  each_chunk('HDEL', gone)
+  each_chunk('HDEL', deleted)
   if deletions > 0 and is_empty() then
     redis.call('UNLINK', key)
-    return {'ended', unpack(before)}
+    return {'ended', told, unpack(before)}
   end
   each_chunk('HSET', changed)
 end
 redis.call('PEXPIREAT', key, math.floor(expires * 1000))
-return {'saved', unpack(before)}
+return {'saved', told, unpack(before)}

@@ -1,20 +1,26 @@
--- Go through a user's index, from those seen longest ago, a page at a time.
+-- Return one page of a user's index, from the members seen longest ago on.
 --
 -- KEYS[1]  the sorted set of the user
--- ARGV[1]  how many at most
--- ARGV[2]  only those with a score below, as ZCOUNT takes a maximum
+-- ARGV[1]  how many members at most
+-- ARGV[2]  only members with a score below this, as ZCOUNT takes a maximum
 -- ARGV[3]  the score and
--- ARGV[4]  the name of the member after which the page begins; '-inf' and '' at the beginning
+-- ARGV[4]  the name of the member after which the page begins; '-inf' and '' for the first page
 --
--- Replies member, score, member, score, …
+-- Replies key, member, score, member, score, … The key shows whose index it is.
 --
--- The place is said by what stands there, not by a cursor or a rank: it is the same on a server
--- that took over, and whatever was added and removed meanwhile. No member moves down past it,
--- because a score only grows.
+-- The place is given by a member, not by a cursor or a rank: so it means the same on a server that
+-- took over, and after members were added or removed. No member moves down past the place, because
+-- a score only grows.
 
 local key = KEYS[1]
 
--- Byte by byte, as Redis does: to Lua, "<" may be a matter of the server's language.
+-- A score in the future counts as now: the server's clock had jumped.
+local below = ARGV[2]
+if (tonumber(string.sub(below, 2)) or 0) > tonumber(redis.call('TIME')[1]) then
+  below = '+inf'
+end
+
+-- Byte by byte, as Redis does: in Lua, "<" of texts depends on the server's locale.
 local function follows(name, other)
   for i = 1, math.min(#name, #other) do
     local ours, theirs = string.byte(name, i), string.byte(other, i)
@@ -36,8 +42,10 @@ while first < behind do
   end
 end
 
-local last = math.min(first + tonumber(ARGV[1]), redis.call('ZCOUNT', key, '-inf', ARGV[2])) - 1
+local last = math.min(first + tonumber(ARGV[1]), redis.call('ZCOUNT', key, '-inf', below)) - 1
 if last < first then
-  return {}
+  return {key}
 end
-return redis.call('ZRANGE', key, first, last, 'WITHSCORES')
+local page = redis.call('ZRANGE', key, first, last, 'WITHSCORES')
+table.insert(page, 1, key)
+return page

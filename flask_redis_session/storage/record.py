@@ -1,4 +1,4 @@
-"""What a session hash says: its fields, its times, its user, and whether a cookie opens it."""
+"""What a session hash holds: its fields, its times, its user, and whether a cookie opens it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from typing import Literal, NamedTuple
 
 #: Whether a cookie opens a session. *live*: it does. *gone*: there is no such session.
-#: *rotated*: the secret was rotated away a moment ago. *unknown*: the session never had
-#: that secret, or had it too long ago to tell.
+#: *rotated*: its secret was rotated away a moment ago. *unknown*: the session never had its
+#: secret, or had it so long ago that no trace is left.
 Standing = Literal["live", "gone", "rotated", "unknown"]
 
 BORN = b"@born"
@@ -24,7 +24,7 @@ SECRET = b"@secret:"
 _NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
 _LONGEST_NUMBER = 32
 
-#: The longest lifetime, in seconds: what Redis and the calendar hold in any case.
+#: The longest lifetime, in seconds. Redis and ``datetime`` can hold it.
 LONGEST = 100 * 365.25 * 86400
 
 #: How long a rotated secret is remembered, in seconds.
@@ -32,17 +32,17 @@ TOMBSTONE = 30.0
 
 
 def field_of(key: str) -> bytes:
-    """Return the hash field of a session key; one that begins with ``@`` gets another.
+    """Return the hash field of a session key; an ``@`` is put before one that begins with ``@``.
 
     :param key: the key, as in ``session[key]``.
-    :raises UnicodeEncodeError: where the key has no UTF-8 form.
+    :raises UnicodeEncodeError: if the key has no UTF-8 form.
     """
-    # Not by an f-string, which shows a str's subclass as that likes.
+    # Not an f-string: a subclass of str may format itself as another text.
     return ("@" + key if key[:1] == "@" else key).encode()
 
 
 def key_of(name: bytes) -> str | None:
-    """Return the session key of a hash field, or ``None`` where the field is not a user's.
+    """Return the session key of a hash field, or ``None`` if the field is not a user's.
 
     :param name: the field's name.
     """
@@ -57,9 +57,11 @@ def key_of(name: bytes) -> str | None:
 
 
 def number(text: bytes | None) -> float | None:
-    """Read a number that Redis holds; what is damaged reads as absent.
+    """Read a number that Redis holds; a damaged one reads as ``None``.
 
-    It takes what number() in commit.lua takes, so that both judge a damaged hash alike.
+    The scripts have the same function, so that they judge a damaged hash as Python does.
+
+    :param text: the number, as Redis holds it.
     """
     if text is None or len(text) > _LONGEST_NUMBER or _NUMBER.fullmatch(text) is None:
         return None
@@ -67,9 +69,9 @@ def number(text: bytes | None) -> float | None:
 
 
 def moment(seconds: float | None) -> datetime | None:
-    """Return the aware UTC time of an epoch time, or ``None`` where there is none.
+    """Return an epoch time as an aware UTC time, or ``None`` if no ``datetime`` can hold it.
 
-    :param seconds: seconds since the epoch.
+    :param seconds: seconds since the epoch; ``None``: the time is not known.
     """
     if seconds is None:
         return None
@@ -80,7 +82,10 @@ def moment(seconds: float | None) -> datetime | None:
 
 
 def text(value: bytes | None) -> str | None:
-    """Read a text that Redis holds; what is not UTF-8 is shown with replacements."""
+    """Read a text that Redis holds; bytes that are not UTF-8 are replaced.
+
+    :param value: the text, as Redis holds it.
+    """
     return None if value is None else value.decode("utf-8", "replace")
 
 
@@ -88,9 +93,9 @@ def text(value: bytes | None) -> str | None:
 class Record:
     """A session hash, or the part of one that was loaded.
 
-    :param standing: whether the cookie that asked opens it.
+    :param standing: whether the cookie opens it.
     :param fields: the fields, as Redis holds them; empty unless *live*.
-    :param proof: the digest of the secret that it was loaded with; ``""`` where it was not loaded.
+    :param proof: the digest of the cookie's secret; ``""`` if it was not loaded.
     """
 
     standing: Standing
@@ -120,7 +125,7 @@ class Changes:
 
     :param sets: fields to set.
     :param deletes: fields to delete.
-    :param wipe: whether every other key of the user's goes too.
+    :param wipe: whether every other key of the user's is deleted too.
     """
 
     sets: dict[bytes, bytes] = field(default_factory=dict)
@@ -132,11 +137,11 @@ class Changes:
 
 
 class Binding(NamedTuple):
-    """Whose a session becomes.
+    """The user that a session is bound to, and the device of the sign-in.
 
-    :param user: the user's id, as text; ``None``: nobody's.
-    :param agent: the browser that signs in, if it is to be kept.
-    :param address: the address that signs in, if it is to be kept.
+    :param user: the user's id, as text; ``None``: the session becomes nobody's.
+    :param agent: the user agent to keep, if any.
+    :param address: the address to keep, if any.
     """
 
     user: str | None
@@ -144,34 +149,41 @@ class Binding(NamedTuple):
     address: str | None = None
 
 
-def standing_of(born: bytes | None, secret: bytes | None, now: float) -> Standing:
-    """Judge a cookie by what the session hash holds of it.
+def mark(proof: str) -> bytes:
+    """Return the value of a secret that opens its session: a reply shows by it whose it is.
+
+    :param proof: the digest of the secret.
+    """
+    return b"s" + proof[:8].encode()
+
+
+def standing_of(born: bytes | None, secret: bytes | None, proof: str, now: float) -> Standing:
+    """Judge a cookie by what the session hash holds.
 
     :param born: the value of ``@born``.
     :param secret: the value of ``@secret:<digest>`` for the cookie's secret.
+    :param proof: that digest.
     :param now: epoch seconds.
     """
-    if number(born) is None:
-        return "gone"
-    if secret == b"0":
-        return "live"
+    if secret == mark(proof):
+        return "gone" if number(born) is None else "live"
     rotated = number(secret)
-    # abs: a clock that was set back makes a tombstone look as if it came from the future,
-    # and it must not be honoured until that future has come.
+    # abs: after a clock was set back, a tombstone seems to come from the future. It must not be
+    # honoured until that future has come.
     if rotated is not None and abs(now - rotated) <= TOMBSTONE:
         return "rotated"
-    return "unknown"
+    return "gone" if number(born) is None else "unknown"
 
 
 def expiry(
     born: float | None, seen: float | None, idle: float | None, absolute: float | None
 ) -> float | None:
-    """Return when a session ends if nobody uses it any more, in epoch seconds.
+    """Return when a session ends if it is not used again, in epoch seconds.
 
     :param born: when it was created, in epoch seconds.
     :param seen: when it was last seen, in epoch seconds.
     :param idle: its idle lifetime in seconds.
-    :param absolute: its absolute lifetime in seconds; ``None``: it has none.
+    :param absolute: its absolute lifetime in seconds; ``None``: no limit.
     """
     if seen is None or idle is None:
         return None
@@ -182,16 +194,16 @@ def expiry(
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """A session as its user may see it.
+    """A session, as its user may see it.
 
-    :param sid: its public id, by which it can be ended; it lets nobody in.
-    :param user_id: whose it is, as text.
+    :param sid: its public id. It can be used to end the session, but not to get in.
+    :param user_id: the id of its user, as text.
     :param created_at: when it was created (UTC).
     :param last_seen_at: when it was last used (UTC), exact to ``SESSION_TOUCH_INTERVAL``.
     :param expires_at: when it ends if it is not used again (UTC).
-    :param user_agent: the browser that signed in, unless ``SESSION_DEVICE_INFO`` is off.
-    :param ip_address: the address that signed in, likewise.
-    :param current: whether it is the session of the request that asks.
+    :param user_agent: the browser that signed in, if ``SESSION_DEVICE_INFO`` keeps it.
+    :param ip_address: the address that signed in, if ``SESSION_DEVICE_INFO`` keeps it.
+    :param current: whether it is the session of this request.
     """
 
     sid: str

@@ -2,29 +2,42 @@
 --
 -- KEYS[1]  the session hash
 -- ARGV[1]  the user; '' for nobody
--- ARGV[2]  last seen before this, in epoch seconds; '' for whenever
--- ARGV[3]  created before this, in epoch seconds; '' for whenever
+-- ARGV[2]  last seen before this, in epoch seconds; '' for at any time
+-- ARGV[3]  created before this, in epoch seconds; '' for at any time
+-- ARGV[4]  'own' if the request that revokes it came with its cookie; '' otherwise
 --
--- Replies 1 where it was ended, 0 where it was dead already, -1 where it is spared.
+-- Replies {what, key}: 1 if it was ended, 0 if there is no such session, -1 if it stays. The key
+-- shows that the reply is the one to this command.
 
-local held = redis.pcall('HMGET', KEYS[1], '@user', '@seen', '@born')
-if held.err or not (held[1] or held[2] or held[3]) then
-  return 0
+local key = KEYS[1]
+local held = redis.pcall('HMGET', key, '@user', '@seen', '@born')
+if held.err then
+  return {0, key}
+end
+if not held[3] then
+  -- It is no session: nothing, tombstones, or the damaged rest of one, which nobody can use.
+  if held[1] and held[1] == ARGV[1] then
+    redis.call('UNLINK', key)
+  end
+  return {0, key}
 end
 if (held[1] or '') ~= ARGV[1] then
-  return -1
+  return {-1, key}
 end
--- What commit.lua takes for a number: of what is damaged, 'inf' must not spare a session.
-local function number(text)
-  if text and #text <= 32 and string.find(text, '^%d+%.?%d*$') and string.byte(text, -1) ~= 46 then
-    return tonumber(text)
-  end
-end
-local function spares(limit, at)
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+
+-- A time in the future counts as now: the server's clock had jumped.
+local function is_too_new(at, limit)
   local known = number(at)
-  return limit ~= '' and known and known >= tonumber(limit)
+  return limit ~= '' and known and math.min(known, now) >= tonumber(limit)
 end
-if spares(ARGV[2], held[2]) or spares(ARGV[3], held[3]) then
-  return -1
+if is_too_new(held[2], ARGV[2]) or is_too_new(held[3], ARGV[3]) then
+  return {-1, key}
 end
-return redis.call('UNLINK', KEYS[1])
+if ARGV[4] == 'own' then
+  bury(key, now)
+else
+  redis.call('UNLINK', key)
+end
+return {1, key}

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-from flask_redis_session.client.commands import HGETALL, HMGET, Command, Commands, Script
+from flask_redis_session.client.commands import HGETALL, HMGET, Command, Commands, Script, lua
 from flask_redis_session.errors import StoreUnavailable, WrongType
 
 from .clock import Clock
@@ -22,20 +22,23 @@ from .record import (
     Binding,
     Changes,
     Record,
+    Standing,
+    mark,
     number,
     standing_of,
     text,
 )
-from .token import Token, digest
+from .token import Token
 from .user_index import UserIndex
 
-_COMMIT = Script(__package__, "commit.lua")
-_TIME = Script(__package__, "time.lua")
+_SECRETS = lua(__package__, "secrets.lua")
+_COMMIT = Script(_SECRETS, lua(__package__, "commit.lua"))
+_PROVE = Script(_SECRETS, lua(__package__, "prove.lua"))
 
 
 @lru_cache(maxsize=64)
 def _seconds(idle: float) -> str:
-    """Return a number of seconds as commit.lua reads it: plain decimal."""
+    """Return a number of seconds as commit.lua reads it: as a plain decimal."""
     return f"{idle:.3f}".rstrip("0").rstrip(".")
 
 
@@ -43,9 +46,10 @@ class Lifetime(NamedTuple):
     """How long a session may be idle.
 
     :param idle: seconds.
-    :param fixed: whether the session takes this over; else it only caps what the session has.
-    :param other: that of sessions of the other kind, permanent or not, in seconds: what has it
-        was turned into one, and is not capped.
+    :param fixed: whether the session takes ``idle`` over; else its own lifetime is only lowered
+        to ``idle``.
+    :param other: the idle lifetime of sessions of the other kind (permanent or not), in seconds.
+        A session that has it was turned into one of them, and is not lowered.
     """
 
     idle: float
@@ -54,14 +58,14 @@ class Lifetime(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """What became of a commit, and the state that it met, as Redis tells it.
+    """What became of a commit, and the state before it, as Redis tells it.
 
-    :param what: *ended* where the session was emptied; else as :data:`~.record.Standing`.
+    :param what: *saved*; *ended* if the session was emptied; else as :data:`~.record.Standing`.
     :param now: the server's time.
     :param born: when the session was created.
-    :param seen: when it had been seen last before.
+    :param seen: when it was last seen before.
     :param idle: its idle lifetime.
-    :param user: whose it was before.
+    :param user: its user before.
     """
 
     what: Literal["saved", "ended", "gone", "rotated", "unknown"]
@@ -79,7 +83,6 @@ class SessionHashes:
     :param prefix: the prefix of every key, as in ``SESSION_KEY_PREFIX``.
     :param absolute: seconds that no session outlives; ``None``: no limit.
     :param touch_interval: seconds between two touches, as in ``SESSION_TOUCH_INTERVAL``.
-    :param revoke_wait: replicas, milliseconds, as in ``SESSION_REVOKE_WAIT``.
     """
 
     def __init__(
@@ -89,16 +92,13 @@ class SessionHashes:
         *,
         absolute: float | None,
         touch_interval: float,
-        revoke_wait: tuple[int, int] | None = None,
     ) -> None:
         self._redis = redis
         self._prefix = prefix
         self._absolute = absolute
         self._touch_interval = touch_interval
-        #: The sorted sets that this store keeps in step with the hashes.
-        self.index = UserIndex(
-            redis, prefix, absolute=absolute, slack=touch_interval, wait=revoke_wait
-        )
+        #: The indexes of the users, which are kept in step with the hashes.
+        self.index = UserIndex(redis, prefix, absolute=absolute, slack=touch_interval)
         self.clock = Clock()
 
     def key(self, sid: str) -> bytes:
@@ -112,38 +112,50 @@ class SessionHashes:
         """Load a session in one command, if its cookie opens it.
 
         :param token: the cookie.
-        :param fields: the fields of the user's to load; ``None``: all.
-        :raises StoreUnavailable: where Redis fails.
+        :param fields: the user's fields to load; ``None``: all fields.
+        :raises StoreUnavailable: if Redis fails.
         """
-        key, proof = self.key(token.sid), digest(token.secret)
-        secret = SECRET + proof.encode()
+        found = self._ask(token, fields)
+        proof = token.proof
+        if found.get(SECRET + proof.encode()) != mark(proof):
+            # Nothing proves that this is the reply to our command.
+            return Record(self._proven_standing(token))
+        record = Record("live", found, proof)
+        born = record.born
+        return Record("gone") if born is None or self._is_over(born, token) else record
+
+    def _is_over(self, born: float, token: Token) -> bool:
+        """Tell whether a session's absolute lifetime is over, by the server's clock."""
+        if self._absolute is None:
+            return False
+        if not self.clock.is_heard:
+            self._proven_standing(token)
+        return born + self._absolute <= self.clock.now()
+
+    def _ask(self, token: Token, fields: Sequence[bytes] | None) -> dict[bytes, bytes]:
+        key = self.key(token.sid)
         try:
             if fields is None:
-                held = self._redis.call((HGETALL, key))
-            else:
-                names = (BORN, secret, SEEN, IDLE, USER, *fields)
-                values = self._redis.call((HMGET, key, *names))
-                held = {
-                    name: value
-                    for name, value in zip(names, values, strict=True)
-                    if value is not None
-                }
+                found: Any = self._redis.call((HGETALL, key))
+                return found if isinstance(found, dict) else {}
+            names = (BORN, SECRET + token.proof.encode(), SEEN, IDLE, USER, *fields)
+            values = self._redis.call((HMGET, key, *names))
         except WrongType:
-            return Record("gone")
-        if self._absolute is not None or held.get(secret, b"0") != b"0":
-            self._hear_the_time(key)
-        now = self.clock.now()
-        standing = standing_of(held.get(BORN), held.get(secret), now)
-        record = Record(standing, held if standing == "live" else {}, proof)
-        if standing == "live" and self._is_over(record, now):
-            return Record("gone")
-        return record
+            return {}
+        if not isinstance(values, list) or len(values) != len(names):
+            raise self._redis.mistrust()
+        pairs = zip(names, values, strict=True)
+        return {name: value for name, value in pairs if value is not None}
 
-    def _hear_the_time(self, key: bytes) -> None:
-        """Ask for the server's time, once, where a worker's own clock would judge a session."""
-        if not self.clock.is_heard:
-            seconds, microseconds = self._redis.call(_TIME.on(key))
-            self.clock.hear(int(seconds) + int(microseconds) / 1e6)
+    def _proven_standing(self, token: Token) -> Standing:
+        """Ask whether a cookie opens its session, by a reply that proves whose it is."""
+        reply = self._redis.call(_PROVE.on(self.key(token.sid), token.proof))
+        if not isinstance(reply, list) or len(reply) != 5 or reply[0] != mark(token.proof):
+            raise self._redis.mistrust()
+        _, seconds, microseconds, born, secret = reply
+        now = int(seconds) + int(microseconds) / 1e6
+        self.clock.hear(now)
+        return standing_of(born, secret, token.proof, now)
 
     def is_due(self, born: float | None, seen: float | None, idle: float | None) -> bool:
         """Tell whether a session that is only read should be touched.
@@ -154,25 +166,25 @@ class SessionHashes:
         """
         if seen is None or born is None:
             return True
-        # abs: after a time that lies in the future, a touch a request is the lesser evil.
+        # abs: if the last touch lies in the future, a touch per request does less harm than none.
         return abs(self.clock.now() - seen) >= self.interval(idle)
 
     def create(
         self, token: Token, changes: Changes, lifetime: Lifetime, binding: Binding
     ) -> Committed:
-        """Create a session: the hash, then its place in the index of its user.
+        """Create a session: first the hash, then its place in the index of its user.
 
         :param token: its cookie, which nobody has yet.
         :param changes: its content.
         :param lifetime: how long it may be idle.
-        :param binding: whose it is.
-        :raises StoreUnavailable: where Redis fails; the cookie must not be handed out then.
+        :param binding: its user.
+        :raises StoreUnavailable: if Redis fails. Then the cookie must not be handed out.
         """
         script = self._script(token, changes, lifetime, proof="", fresh=token, binding=binding)
         if binding.user is None:
-            return self._committed(self._redis.call(script))
+            return self._committed(self._redis.call(script), token)
         add = self.index.add(binding.user, token.sid, lifetime.idle)
-        return self._indexed(token.sid, script, [script, add])
+        return self._indexed(token, script, [script, add], binding.user)
 
     def commit(
         self,
@@ -184,80 +196,93 @@ class SessionHashes:
         binding: Binding | None = None,
         known: Record | None = None,
     ) -> Committed:
-        """Commit changes to a session, if its cookie opens it; with no changes, touch it.
+        """Commit changes to a session, if its cookie opens it. Without changes it is touched.
 
         :param token: the cookie that opened the request.
         :param changes: what to set and delete.
         :param lifetime: how long it may be idle.
         :param fresh: a token with a fresh secret, to rotate to.
-        :param binding: whose it becomes; ``None``: whose it is.
-        :param known: what was loaded of it, if it was.
-        :raises StoreUnavailable: where Redis fails.
+        :param binding: its user from now on; ``None``: it keeps the one that it has.
+        :param known: what was loaded of it; ``None``: nothing was.
+        :raises StoreUnavailable: if Redis fails.
         """
-        proof = (known and known.proof) or digest(token.secret)
+        proof = token.proof
         script = self._script(token, changes, lifetime, proof=proof, fresh=fresh, binding=binding)
         user = known.user if known is not None else None
         touched = False
         if binding is not None and binding.user is not None:
-            # First into the index: should this process die between the two, a member too many
-            # is harmless, whereas a live session outside the index could not be ended.
+            # The index first: if this process dies between the two, a superfluous member does no
+            # harm, but a live session outside the index could not be revoked.
             add = self.index.add(binding.user, token.sid, lifetime.idle)
-            committed = self._indexed(token.sid, script, [add, script])
-        elif binding is None and user is not None and lifetime.fixed:
-            # For the same reason the index lives longer before the session does.
-            touch = self.index.touch(user, token.sid, lifetime.idle)
-            committed = self._committed(self._redis.in_order([touch, script])[1])
-        elif binding is None and known is not None and user is not None and self._crosses(known):
+            committed = self._indexed(token, script, [add, script], binding.user)
+        elif (
+            binding is None
+            and user is not None
+            and known is not None
+            and (lifetime.fixed or self._crosses(known))
+        ):
             touched = True
-            touch = self.index.touch(user, token.sid, known.idle or lifetime.idle)
-            committed = self._committed(self._redis.in_order([script, touch])[0])
+            idle = lifetime.idle if lifetime.fixed else known.idle or lifetime.idle
+            committed = self._with_touch(token, script, self.index.touch(user, token.sid, idle))
         else:
-            committed = self._committed(self._redis.call(script))
+            committed = self._committed(self._redis.call(script), token)
         if committed.what not in ("saved", "ended"):
             return committed
         if known is not None and committed.user != user:
-            # A reply to a commit that was sent twice tells what the first one made of it.
+            # If the client sent the commit twice, the reply tells the user after the first one.
             committed = committed._replace(user=user)
         due = not touched and committed.user is not None and self._crosses_between(committed)
         self._follow(token.sid, committed, binding, due=due)
         return committed
 
-    def _indexed(self, sid: str, script: Command, commands: Sequence[Command]) -> Committed:
-        """Send a commit and the command that puts the session into an index: both, or neither.
+    def _with_touch(self, token: Token, script: Command, touch: Command) -> Committed:
+        """Send a commit and the touch of an index; the commit stands even if the touch fails."""
+        first, *_ = self._redis.outcomes([script, touch])
+        if isinstance(first, Exception):
+            raise first
+        return self._committed(first, token)
 
-        :param sid: the session.
+    def _indexed(
+        self, token: Token, script: Command, commands: Sequence[Command], user: str
+    ) -> Committed:
+        """Send a commit and the command that adds the session to an index; both succeed or none.
+
+        :param token: the session's cookie.
         :param script: the commit.
-        :param commands: the two in their order.
-        :raises StoreUnavailable: where one of them was refused.
+        :param commands: the two, in the order in which to send them.
+        :param user: whose index it is.
+        :raises StoreUnavailable: if one of them was refused.
         """
         replies = self._redis.outcomes(commands)
         refusals = [reply for reply in replies if isinstance(reply, StoreUnavailable)]
-        if not refusals:
-            return self._committed(replies[commands.index(script)])
         at = commands.index(script)
+        if not refusals:
+            committed = self._committed(replies[at], token)
+            self.index.remove_some_dead(user, replies[1 - at])
+            return committed
         stands = at < len(replies) and not isinstance(replies[at], Exception)
-        if stands and self._committed(replies[at]).what == "saved":
-            # Stored, but in no index, where it could not be ended; nobody has its cookie yet.
+        if stands and self._committed(replies[at], token).what == "saved":
+            # It is stored, but in no index, so that it could not be revoked. Nobody has its cookie.
             with suppress(StoreUnavailable):
-                self._redis.call(("UNLINK", self.key(sid)))
+                self._redis.call(("UNLINK", self.key(token.sid)))
         raise refusals[0]
 
     def _follow(
         self, sid: str, committed: Committed, binding: Binding | None, *, due: bool
     ) -> None:
-        """Let the index follow what a commit turned out to have done; touch it where it is due."""
+        """Bring the index in line with what a commit did; touch it if that is due."""
         user = committed.user
         if user is None:
             return
         if committed.what == "ended" or (binding is not None and binding.user != user):
-            # Not where it was put there again meanwhile: this command may arrive late.
+            # By time, because this may arrive late: if it was added again since, it stays.
             command = self.index.remove(user, sid, committed.now)
         elif due:
             command = self.index.touch(user, sid, number(committed.idle) or 0.0)
         else:
             return
-        # The commit stands, whatever becomes of this: a member too many is ignored, and a
-        # touch that is missing is made up for by the next.
+        # The commit stands even if this fails: a superfluous member is ignored, and the next touch
+        # makes up for a missing one.
         with suppress(StoreUnavailable):
             self._redis.call(command)
 
@@ -284,7 +309,7 @@ class SessionHashes:
         return _COMMIT.on(
             self.key(token.sid),
             proof,
-            digest(fresh.secret) if fresh is not None else "",
+            fresh.proof if fresh is not None else "",
             _seconds(lifetime.idle),
             "set" if lifetime.fixed else _seconds(lifetime.other),
             "" if self._absolute is None else repr(self._absolute),
@@ -294,22 +319,18 @@ class SessionHashes:
             *(part for item in sets.items() for part in item),
         )
 
-    def _committed(self, reply: Any) -> Committed:
-        what, *state = reply
+    def _committed(self, reply: Any, token: Token) -> Committed:
+        if not isinstance(reply, list) or len(reply) < 2 or reply[1] != mark(token.proof):
+            raise self._redis.mistrust()
+        what, _, *state = reply
         if not state:
             return Committed(what.decode())
         now, born, seen, idle, user = state
         self.clock.hear(float(now))
         return Committed(what.decode(), now, born, seen, idle, text(user))
 
-    def _is_over(self, record: Record, now: float) -> bool:
-        if self._absolute is None:
-            return False
-        born = record.born
-        return born is not None and born + self._absolute <= now
-
     def interval(self, idle: float | None) -> float:
-        """Return how many seconds are between two touches of a session.
+        """Return how many seconds lie between two touches of a session.
 
         :param idle: its idle lifetime in seconds.
         """
@@ -326,7 +347,7 @@ class SessionHashes:
     def _crosses_interval(
         self, born: float | None, seen: float | None, idle: float | None, now: float
     ) -> bool:
-        """Tell whether an interval since the creation ended between the last touch and now.
+        """Tell whether a touch interval, counted from the creation, ended since the last commit.
 
         Every commit moves ``@seen``, but only one per interval has to move the index.
         """

@@ -6,7 +6,7 @@ import re
 from binascii import b2a_base64
 from hashlib import sha256
 from secrets import token_urlsafe
-from typing import NamedTuple
+from typing import NoReturn
 
 SID_BYTES = 16
 SECRET_BYTES = 32
@@ -17,29 +17,64 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _SID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
-class Token(NamedTuple):
-    """What a session cookie says, before Redis was asked whether it is true.
+class Token:
+    """What a session cookie says. Only Redis can tell whether it opens a session.
 
-    :param sid: the public id: 128 random bits, base64url.
-    :param secret: what proves the right to the session: 256 random bits, base64url.
+    It keeps its secret to itself: neither ``repr`` nor iteration, ``vars``, JSON or pickling shows
+    it, because error trackers send what they find in a traceback. Only :meth:`cookie` gives it
+    away.
+
+    :param sid: the public id: 128 random bits in base64url.
+    :param secret: the proof of the right to the session: 256 random bits in base64url.
     :param permanent: whether the cookie outlives the browser.
     """
 
-    sid: str
-    secret: str
-    permanent: bool = False
+    __slots__ = ("_proof", "_secret", "permanent", "sid")
+
+    def __init__(self, sid: str, secret: str, permanent: bool = False) -> None:
+        self.sid = sid
+        self._secret = secret
+        self.permanent = permanent
+        # Most requests that do not use their session never need it.
+        self._proof = ""
+
+    @property
+    def proof(self) -> str:
+        """The digest of the secret: what Redis has of it."""
+        if not self._proof:
+            self._proof = digest(self._secret)
+        return self._proof
 
     def cookie(self) -> str:
         """Return the cookie's value."""
-        return f"{self.sid}.{self.secret}.p" if self.permanent else f"{self.sid}.{self.secret}"
+        return f"{self.sid}.{self._secret}.p" if self.permanent else f"{self.sid}.{self._secret}"
 
     def rotated(self) -> Token:
         """Return a token for the same session with a fresh secret."""
-        return self._replace(secret=token_urlsafe(SECRET_BYTES))
+        return Token(self.sid, token_urlsafe(SECRET_BYTES), self.permanent)
+
+    def turned(self, *, permanent: bool) -> Token:
+        """Return the same token in a cookie of the other kind.
+
+        :param permanent: whether that cookie outlives the browser.
+        """
+        return Token(self.sid, self._secret, permanent)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Token):
+            return NotImplemented
+        mine = self.sid, self.proof, self.permanent
+        return mine == (other.sid, other.proof, other.permanent)
+
+    def __hash__(self) -> int:
+        return hash((self.sid, self.proof))
 
     def __repr__(self) -> str:
-        # A token ends up in tracebacks and debuggers, and its secret must not.
+        # Tracebacks and debuggers show tokens. They must not show the secret.
         return f"<Token {self.sid}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A session's token cannot be pickled: it holds a secret.")
 
 
 def new_token(permanent: bool) -> Token:
@@ -51,9 +86,9 @@ def new_token(permanent: bool) -> Token:
 
 
 def parse_cookie(value: str) -> Token | None:
-    """Read a cookie's value, or return ``None`` where it has not the form of one.
+    """Read a cookie's value, or return ``None`` if it does not have the form of one.
 
-    :param value: the cookie as the browser sent it.
+    :param value: the cookie, as the browser sent it.
     """
     match = _COOKIE.fullmatch(value)
     if match is None:
@@ -71,10 +106,10 @@ def is_sid(value: str) -> bool:
 
 
 def digest(secret: str) -> str:
-    """Return what Redis holds of a secret: SHA-256 in base64url, 43 characters.
+    """Return what Redis holds in place of a secret: its SHA-256 in base64url, 43 characters.
 
-    In hexadecimal it would take 64, and a field name of more than 64 bytes makes Redis
-    store the whole hash in its larger encoding (``hash-max-listpack-value``).
+    In hexadecimal it would have 64. A field name of more than 64 bytes makes Redis store the
+    whole hash in its larger encoding (``hash-max-listpack-value``).
 
     :param secret: the secret of a token.
     """

@@ -1,12 +1,13 @@
-"""The sorted set of a user: their sessions by when they were last seen."""
+"""The index of a user: a sorted set of their sessions by when each was last seen."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
 
-from flask_redis_session.client.commands import HMGET, ZREVRANGE, Command, Commands, Script
-from flask_redis_session.errors import RevocationUnconfirmed, WrongType
+from flask_redis_session.client.commands import Command, Commands, Script, lua
+from flask_redis_session.errors import StoreUnavailable
 
 from .record import (
     ADDRESS,
@@ -24,10 +25,10 @@ from .record import (
 )
 from .token import is_sid
 
-_INDEX = Script(__package__, "index.lua")
-_REVOKE = Script(__package__, "revoke.lua")
-_FORGET = Script(__package__, "forget.lua")
-_PAGE = Script(__package__, "page.lua")
+_INDEX = Script(lua(__package__, "index.lua"))
+_REMOVE = Script(lua(__package__, "remove.lua"))
+_LIST = Script(lua(__package__, "list.lua"))
+_READ = Script(lua(__package__, "read.lua"))
 
 #: A session in an index: its sid and its score.
 Member = tuple[str, float]
@@ -38,45 +39,27 @@ REMOVED = 1000
 #: How many sessions are described in one round trip.
 LISTED = 500
 
-#: How many members one page has where sessions are ended: it costs two round trips, which are to
-#: be one per thousand sessions.
-PAGE = 2000
-
-
-class _Which(NamedTuple):
-    """Which of a user's sessions are to be ended."""
-
-    before: float | None
-    created_before: float | None
-    keep: Collection[str]
+#: A sign-in to an index with more members looks at some of them, and removes those that are dead.
+MANY = 100
 
 
 class UserIndex:
-    """The sorted set of each user.
+    """The sorted set of each user: keeps it up to date, and lists what is in it.
 
     :param redis: sends the commands.
     :param prefix: the prefix of every key, as in ``SESSION_KEY_PREFIX``.
     :param absolute: seconds that no session outlives; ``None``: no limit.
     :param slack: seconds by which a session may outlive its last touch here, because the
         index is touched at most once per ``SESSION_TOUCH_INTERVAL``.
-    :param wait: how many replicas must have a revocation, and how long it waits for them in
-        milliseconds; ``None``: it does not.
     """
 
     def __init__(
-        self,
-        redis: Commands,
-        prefix: str,
-        *,
-        absolute: float | None,
-        slack: float,
-        wait: tuple[int, int] | None,
+        self, redis: Commands, prefix: str, *, absolute: float | None, slack: float
     ) -> None:
         self._redis = redis
         self._prefix = prefix
         self._absolute = absolute
         self._slack = slack
-        self._wait = wait
 
     def key(self, user: str) -> bytes:
         """Return the key of a user's sorted set.
@@ -85,7 +68,11 @@ class UserIndex:
         """
         return f"{self._prefix}user:{user}".encode()
 
-    def _session_key(self, sid: str) -> bytes:
+    def session_key(self, sid: str) -> bytes:
+        """Return the key of the hash that a member of an index names.
+
+        :param sid: the member; it need not have the form of a sid.
+        """
         return self._prefix.encode() + _bytes_of(sid)
 
     def add(self, user: str, sid: str, idle: float) -> Command:
@@ -93,278 +80,181 @@ class UserIndex:
 
         :param user: the user's id, as text.
         :param sid: the session.
-        :param idle: its idle lifetime in seconds; the index outlives it twice.
+        :param idle: its idle lifetime in seconds; the index lives for twice as long.
         """
-        return _INDEX.on(self.key(user), sid, "add", self._milliseconds(idle))
+        return _INDEX.on(self.key(user), sid, "add", self._milliseconds(idle), MANY)
 
     def touch(self, user: str, sid: str, idle: float) -> Command:
-        """Return the command that notes that a session was seen, if it still is in there.
+        """Return the command that records that a session was seen, and puts back a lost member.
 
         :param user: the user's id, as text.
         :param sid: the session.
-        :param idle: its idle lifetime in seconds; the index outlives it twice.
+        :param idle: its idle lifetime in seconds; the index lives for twice as long.
         """
-        return _INDEX.on(self.key(user), sid, "touch", self._milliseconds(idle))
+        return _INDEX.on(self.key(user), sid, "touch", self._milliseconds(idle), MANY)
 
     def remove(self, user: str, sid: str, now: bytes) -> Command:
         """Return the command that removes a session from a user's index.
 
         :param user: the user's id, as text.
         :param sid: the session.
-        :param now: when it left that user, in the server's time; what came in later stays.
+        :param now: when it left that user, in the server's time. If it was put in again after
+            that, it stays.
         """
-        return _FORGET.on(self.key(user), sid, now)
+        return _REMOVE.on(self.key(user), sid, now)
 
-    def sessions(
-        self, user: str, *, limit: int | None = None, offset: int = 0
-    ) -> list[SessionInfo]:
-        """Return a user's live sessions, last seen first; forget those that have died.
+    def remove_dead(self, user: str, dead: Sequence[Member]) -> list[Command]:
+        """Return the commands that remove dead sessions from an index; none of them takes long.
 
         :param user: the user's id, as text.
-        :param limit: how many to return at most; ``None``: all.
-        :param offset: how many of the newest to leave out.
-        :raises StoreUnavailable: where Redis fails.
+        :param dead: the sessions, with the scores that they had. If one has a higher score by
+            now, it was put in again, and stays.
         """
-        pages = self.pages(user, limit=limit, offset=offset)
-        # One that was seen between two pages may be on both.
-        return [*{info.sid: info for page in pages for info in page}.values()]
+        chunks = (dead[first : first + REMOVED] for first in range(0, len(dead), REMOVED))
+        return [
+            _REMOVE.on(
+                self.key(user), *(part for sid, at in chunk for part in (_bytes_of(sid), repr(at)))
+            )
+            for chunk in chunks
+        ]
 
-    def pages(
+    def list_pages(
         self, user: str, *, limit: int | None = None, offset: int = 0
     ) -> Iterator[list[SessionInfo]]:
-        """Yield a user's live sessions, last seen first, so many at a time that none waits long.
+        """Yield a user's live sessions page by page, last seen first; remove the dead ones.
 
         A session that is seen between two pages may be in both.
 
         :param user: the user's id, as text.
         :param limit: how many to yield at most; ``None``: all.
         :param offset: how many of the newest to leave out.
-        :raises StoreUnavailable: where Redis fails.
+        :raises StoreUnavailable: if Redis fails.
         """
-        for infos, _ in self._steps(user, limit=limit, offset=offset):
+        for infos, _ in self._pages(user, limit=limit, offset=offset):
             yield infos
 
-    def ranked(self, user: str) -> list[str]:
-        """Return the sids of a user's live sessions, the one that came last first.
+    def list_by_arrival(self, user: str) -> list[str]:
+        """Return the sids of a user's live sessions; the one that arrived last comes first.
 
-        It came when both its hash and its place in the index were there, so the later of the two
-        says when; whoever is last by that order has seen all the others.
+        A session has arrived when both its hash and its place in the index are there: the later
+        of the two times counts. Whoever arrives last can see all the others.
 
         :param user: the user's id, as text.
-        :raises StoreUnavailable: where Redis fails.
+        :raises StoreUnavailable: if Redis fails.
         """
-        came: dict[str, float] = {}
-        for infos, members in self._steps(user, limit=None, offset=0):
+        arrived: dict[str, float] = {}
+        for infos, members in self._pages(user, limit=None, offset=0):
             scores = dict(members)
             for info in infos:
                 seen = info.last_seen_at.timestamp() if info.last_seen_at else 0.0
-                came[info.sid] = max(seen, scores[info.sid])
-        return sorted(came, key=lambda sid: (came[sid], sid), reverse=True)
+                arrived[info.sid] = max(seen, scores[info.sid])
+        return sorted(arrived, key=lambda sid: (arrived[sid], sid), reverse=True)
 
-    def _steps(
-        self, user: str, *, limit: int | None, offset: int
-    ) -> Iterator[tuple[list[SessionInfo], list[Member]]]:
-        """Yield live sessions, and the members of the index that they were found by."""
-        left = limit
-        while left is None or left > 0:
-            wanted = LISTED if left is None else min(left, LISTED)
-            members = self._newest(user, offset, wanted)
-            infos, dead = self._described(user, members)
-            yield infos, members
-            if len(members) < wanted:
-                break
-            offset += len(members) - dead
-            left = None if left is None else left - len(infos)
+    def remove_some_dead(self, user: str, sample: Any) -> None:
+        """Remove the dead among some members, which a sign-in was told of.
 
-    def _described(self, user: str, members: Sequence[Member]) -> tuple[list[SessionInfo], int]:
-        """Describe a user's live sessions; remove the dead ones, and return how many."""
-        sids = [sid for sid, _ in members]
-        names = (BORN, SEEN, IDLE, USER, AGENT, ADDRESS)
-        hashes = self.held(sids, names)
-        # Only the dead are removed: a session that is another user's at the moment may be on
-        # its way here, and its sid is not dead for good.
-        dead = [
-            member
-            for member, held in zip(members, hashes, strict=True)
-            if all(value is None for value in held) or not is_sid(member[0])
-        ]
-        self._redis.together(self._removals(user, dead))
-        infos = [
-            self._info(user, sid, dict(zip(names, held, strict=True)))
-            for sid, held in zip(sids, hashes, strict=True)
-            if text(held[3]) == user and number(held[0]) is not None and is_sid(sid)
-        ]
-        return infos, len(dead)
+        :param user: the user's id, as text.
+        :param sample: member, score, member, score, … as ``index.lua`` replied it.
+        """
+        if not isinstance(sample, list) or not sample:
+            return
+        # The sign-in stands even if Redis fails now; the next one removes them.
+        with suppress(StoreUnavailable):
+            members = [*dict(members_of(sample)).items()]
+            born = self.read_fields([sid for sid, _ in members], (BORN,))
+            dead = [one for one, (at,) in zip(members, born, strict=True) if at is None]
+            self._redis.together(self.remove_dead(user, dead))
 
-    def held(self, sids: Sequence[str], names: Sequence[bytes]) -> list[Sequence[bytes | None]]:
-        """Return what these fields of some sessions hold; of what is no session, ``None`` each.
+    def read_fields(
+        self, sids: Sequence[str], names: Sequence[bytes]
+    ) -> list[Sequence[bytes | None]]:
+        """Return the values of these fields for each session; of what is no session, ``None`` each.
 
         :param sids: the sessions.
         :param names: the fields.
-        :raises StoreUnavailable: where Redis fails.
+        :raises StoreUnavailable: if Redis fails.
         """
-        commands = [(HMGET, self._session_key(sid), *names) for sid in sids]
-        try:
-            return self._redis.together(commands)
-        except WrongType:
-            # One by one: a key of another type must not hide the sessions beside it.
-            return [self._held_alone(command, len(names)) for command in commands]
+        keys = [self.session_key(sid) for sid in sids]
+        replies = self._redis.together([_READ.on(key, *names) for key in keys])
+        return [self.proven(key, reply) for key, reply in zip(keys, replies, strict=True)]
 
-    def _held_alone(self, command: Command, count: int) -> Sequence[bytes | None]:
-        try:
-            return self._redis.call(command)  # type: ignore[no-any-return]
-        except WrongType:
-            return [None] * count
+    def proven(self, key: bytes, reply: Any) -> list[Any]:
+        """Return what a reply says, if it begins with the key that was asked about.
 
-    def _info(self, user: str, sid: str, held: dict[bytes, bytes | None]) -> SessionInfo:
-        born, seen, idle = (number(held[name]) for name in (BORN, SEEN, IDLE))
+        :param key: the key.
+        :param reply: the reply.
+        :raises StoreUnavailable: if it is the reply to another command.
+        """
+        if not isinstance(reply, list) or not reply or reply[0] != key:
+            raise self._redis.mistrust()
+        return reply[1:]
+
+    def _pages(
+        self, user: str, *, limit: int | None, offset: int
+    ) -> Iterator[tuple[list[SessionInfo], list[Member]]]:
+        """Yield live sessions, and the members of the index by which they were found."""
+        left = limit
+        wanted = LISTED if left is None else min(left, LISTED)
+        while left is None or left > 0:
+            members = self._newest(user, offset, wanted)
+            infos, removed = self._describe(user, members)
+            yield infos[:left], members
+            if len(members) < wanted:
+                break
+            offset += len(members) - removed
+            left = None if left is None else left - len(infos)
+            # Where one page was not enough, many of the members may be dead.
+            wanted = LISTED
+
+    def _newest(self, user: str, offset: int, count: int) -> list[Member]:
+        key = self.key(user)
+        return members_of(self.proven(key, self._redis.call(_LIST.on(key, offset, count))))
+
+    def _describe(self, user: str, members: Sequence[Member]) -> tuple[list[SessionInfo], int]:
+        """Describe a user's live sessions; remove the dead ones, and return how many they were."""
+        sids = [sid for sid, _ in members]
+        names = (BORN, SEEN, IDLE, USER, AGENT, ADDRESS)
+        hashes = self.read_fields(sids, names)
+        # Only what has ended is removed. A session that belongs to another user now, or to nobody,
+        # may be on its way to this one.
+        dead = [
+            member
+            for member, values in zip(members, hashes, strict=True)
+            if values[0] is None or not is_sid(member[0])
+        ]
+        self._redis.together(self.remove_dead(user, dead))
+        infos = [
+            self._info(user, sid, dict(zip(names, values, strict=True)))
+            for sid, values in zip(sids, hashes, strict=True)
+            if text(values[3]) == user and number(values[0]) is not None and is_sid(sid)
+        ]
+        return infos, len(dead)
+
+    def _info(self, user: str, sid: str, fields: dict[bytes, bytes | None]) -> SessionInfo:
+        born, seen, idle = (number(fields[name]) for name in (BORN, SEEN, IDLE))
         return SessionInfo(
             sid=sid,
             user_id=user,
             created_at=moment(born),
             last_seen_at=moment(seen),
             expires_at=moment(expiry(born, seen, idle, self._absolute)),
-            user_agent=text(held[AGENT]),
-            ip_address=text(held[ADDRESS]),
+            user_agent=text(fields[AGENT]),
+            ip_address=text(fields[ADDRESS]),
         )
-
-    def revoke(
-        self,
-        user: str,
-        *,
-        before: float | None = None,
-        created_before: float | None = None,
-        only: Collection[str] | None = None,
-        keep: Collection[str] = (),
-    ) -> Iterator[list[str]]:
-        """End a user's sessions, a page at a time; yields the sids that each page ended.
-
-        :param user: the user's id, as text.
-        :param before: only those last seen before, in epoch seconds.
-        :param created_before: only those created before, in epoch seconds.
-        :param only: only these, by sid.
-        :param keep: not these, by sid.
-        :raises StoreUnavailable: where Redis fails; what was yielded has been ended.
-        :raises RevocationUnconfirmed: where too few replicas have it in time.
-        """
-        which = _Which(before, created_before, keep)
-        confirmed: list[int] = []
-        if only is not None:
-            page = self._scores(user, sorted(set(only) - set(keep)))
-            ended, dead = self._end(user, page, which, confirmed)
-            yield [sid for sid, _ in ended]
-            self._redis.together(self._removals(user, ended + dead))
-        else:
-            yield from self._end_all(user, which, confirmed)
-        self.ensure_confirmed(0, confirmed)
-
-    def _end_all(self, user: str, which: _Which, confirmed: list[int]) -> Iterator[list[str]]:
-        """End what is to be ended of a whole index, a page at a time."""
-        below = b"+inf" if which.before is None else f"({which.before!r}".encode()
-        place: tuple[bytes, bytes] = (b"-inf", b"")
-        done: list[Member] = []
-        while True:
-            page = _PAGE.on(self.key(user), PAGE, below, *place)
-            found = self._redis.together([page, *self._removals(user, done)])[0]
-            ended, dead = self._end(user, _pairs(found), which, confirmed)
-            done = ended + dead
-            yield [sid for sid, _ in ended]
-            if len(found) < 2 * PAGE:
-                break
-            place = found[-1], found[-2]
-        self._redis.together(self._removals(user, done))
-
-    def _removals(self, user: str, members: Sequence[Member]) -> list[Command]:
-        """Return commands that remove dead sessions from an index, none of which takes long."""
-        pieces = (members[first : first + REMOVED] for first in range(0, len(members), REMOVED))
-        return [
-            _FORGET.on(
-                self.key(user), *(part for sid, at in piece for part in (_bytes_of(sid), repr(at)))
-            )
-            for piece in pieces
-        ]
-
-    def _end(
-        self,
-        user: str,
-        page: Iterable[Member],
-        which: _Which,
-        confirmed: list[int],
-    ) -> tuple[list[Member], list[Member]]:
-        """End those of a page that are to be ended; return them, and those found dead.
-
-        How many replicas have it is appended to ``confirmed``, where that is asked.
-        """
-        members = [
-            (sid, seen)
-            for sid, seen in page
-            if sid not in which.keep and (which.before is None or seen < which.before)
-        ]
-        owned = [(sid, user.encode()) for sid, _ in members]
-        replies = self.end_each(owned, which.before, which.created_before, confirmed)
-        found = list(zip(members, replies, strict=True))
-        ended = [member for member, was in found if was == 1]
-        return ended, [member for member, was in found if was == 0]
-
-    def end_each(
-        self,
-        owned: Sequence[tuple[str, bytes]],
-        before: float | None,
-        created_before: float | None,
-        confirmed: list[int],
-    ) -> list[int]:
-        """End sessions, each if it still is its user's and as old as asked.
-
-        :param owned: each sid with its user; nobody's is ``b""``.
-        :param before: only those last seen before, in epoch seconds.
-        :param created_before: only those created before, in epoch seconds.
-        :param confirmed: how many replicas have it is appended, where ``SESSION_REVOKE_WAIT`` asks.
-        :returns: what ``revoke.lua`` replied to each.
-        :raises StoreUnavailable: where Redis fails.
-        """
-        limits = ["" if at is None else repr(at) for at in (before, created_before)]
-        commands: list[Command] = [
-            _REVOKE.on(self._session_key(sid), user, *limits) for sid, user in owned
-        ]
-        if self._wait is None or not commands:
-            return self._redis.together(commands)
-        # In the same pipeline: WAIT is about the writes of its own connection. And the script
-        # before: one that has to be sent again would come after it.
-        load = ("SCRIPT", "LOAD", _REVOKE.text)
-        _, *replies, replicas = self._redis.together([load, *commands, ("WAIT", *self._wait)])
-        confirmed.append(replicas)
-        return replies
-
-    def ensure_confirmed(self, ended: int, confirmed: Sequence[int]) -> None:
-        """Make sure that as many replicas have what was ended as ``SESSION_REVOKE_WAIT`` asks.
-
-        :param ended: how many sessions were ended, for the error.
-        :param confirmed: what :meth:`end_each` appended.
-        :raises RevocationUnconfirmed: where too few have it.
-        """
-        if self._wait is not None and confirmed and min(confirmed) < self._wait[0]:
-            raise RevocationUnconfirmed(ended, min(confirmed))
-
-    def _newest(self, user: str, offset: int, count: int) -> list[Member]:
-        last = offset + count - 1
-        reply = self._redis.call((ZREVRANGE, self.key(user), offset, last, "WITHSCORES"))
-        if reply and not isinstance(reply[0], bytes):
-            # RESP3 replies with pairs, RESP2 with one after the other.
-            return [_member(*pair) for pair in reply]
-        return _pairs(reply)
-
-    def _scores(self, user: str, sids: Sequence[str]) -> list[Member]:
-        key = self.key(user)
-        replies = self._redis.together([("ZSCORE", key, sid) for sid in sids])
-        found = zip(sids, replies, strict=True)
-        # One that is not in there is looked at too: the index may have been evicted.
-        return [(sid, float(score or 0)) for sid, score in found]
 
     def _milliseconds(self, idle: float) -> int:
         # Twice: a session may be saved at the last moment, and the touch of its index that
-        # follows may come late, or be lost. Once gone, an index is not brought back by a touch.
-        # One that is longer than LONGEST is damaged, and Redis would refuse it.
+        # follows may come late, or be lost. A touch does not bring back an index that expired.
+        # A lifetime of more than LONGEST is damaged, and Redis would refuse it.
         return int((2 * min(idle, LONGEST) + self._slack) * 1000) + 1
+
+
+def members_of(reply: Sequence[Any]) -> list[Member]:
+    """Return the members in a reply in which each is followed by its score.
+
+    :param reply: member, score, member, score, …
+    """
+    return [_member(*pair) for pair in zip(reply[::2], reply[1::2], strict=True)]
 
 
 def _member(sid: bytes, score: Any) -> Member:
@@ -372,10 +262,5 @@ def _member(sid: bytes, score: Any) -> Member:
 
 
 def _bytes_of(sid: str) -> bytes:
-    # Also of what is no sid, so that it can be removed.
+    # A member that is not a sid keeps its bytes, so that it can be removed.
     return sid.encode("utf-8", "surrogateescape")
-
-
-def _pairs(reply: Sequence[Any]) -> list[Member]:
-    """Return the sessions of a reply in which their scores stand after each."""
-    return [_member(*pair) for pair in zip(reply[::2], reply[1::2], strict=True)]

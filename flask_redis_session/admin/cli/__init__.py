@@ -1,4 +1,4 @@
-"""``flask sessions``: see and end sessions from the command line."""
+"""The command ``flask sessions``: see and end sessions from the command line."""
 
 from __future__ import annotations
 
@@ -12,31 +12,36 @@ sessions = SessionsGroup(
     short_help="See and end the sessions of users.",
     help="""See and end the sessions that this application keeps in Redis.
 
-    As for every command of flask's, --app or FLASK_APP says which application:
-    flask --app shop sessions count
+    As for every flask command, --app or FLASK_APP names the application:
+
+    \b
+      flask --app shop sessions count
 
     USER is a user's id: what the application put into session["user_id"], or Flask-Login into
-    session["_user_id"]. One that begins with a dash goes after two: flask sessions list -- -5
+    session["_user_id"]. Write two dashes before an id that begins with a dash:
+
+    \b
+      flask sessions list -- -5
 
     SID is a session's public id, which 'list' shows. It lets nobody in.
 
-    Nothing here holds up Redis or needs much memory, be it with a million sessions. What takes
-    long shows a bar on a terminal.
+    No command holds up Redis or needs much memory, even with a million sessions. On a terminal,
+    a long command shows a progress bar.
 
     \b
     Examples:
       flask sessions list 23                 where user 23 is signed in
       flask sessions revoke 23               sign user 23 out everywhere
-      flask sessions revoke 23 --before 30d  only where not seen for 30 days
+      flask sessions revoke 23 --before 30d  only sessions not seen for 30 days
       flask sessions revoke-all              sign everybody out
       flask sessions doctor                  is anything broken?
     """,
     epilog="""\b
     Exit codes:
-      0  done, be it that there was nothing to do
-      1  not done or not well: no such session, not confirmed, doctor left something
+      0  done, or there was nothing to do
+      1  no such session, not confirmed, or the doctor left something broken
       2  a mistake in the command line or in the application's settings
-      3  Redis failed; what had been ended by then is ended
+      3  Redis failed; the sessions that had been ended by then stay ended
     """,
 )
 

@@ -1,4 +1,4 @@
-"""``doctor``: it finds what is broken, and mends it."""
+"""The command ``doctor``, which finds what is broken and mends it."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ HEADINGS: dict[Kind, str] = {
 
 
 @click.command("doctor")
-@click.option("--fix", is_flag=True, help="Mend what is found, but for keys of another layout.")
+@click.option("--fix", is_flag=True, help="Mend what is found, except keys of another layout.")
 @click.option(
     "--delete-others",
     is_flag=True,
-    help="With --fix: delete the keys of another layout under the prefix.",
+    help="With --fix: also delete keys of another layout under the prefix.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before --delete-others.")
 @json_option
@@ -50,23 +50,23 @@ def doctor(
     It finds                                           --fix
     members of an index without a session              removes them
     members of an index whose session is another's     removes them
-    sessions missing from the index of their user      puts them in
+    sessions missing from the index of their user      adds them
     keys without expiry                                lets them expire
-    indexes that expire before a session in them       lets them live
+    indexes that expire before a session in them       extends their life
     hashes that no cookie can open                     deletes them
-    keys of another layout                             leaves them
+    keys of another layout                             leaves them alone
 
-    An index is the sorted set of a user's sessions, by which they are listed and ended.
+    An index is the sorted set of a user's sessions. It is used to list and to end them.
 
     The first is usual: a session that expires leaves its sid in the index until the user's
-    sessions are next listed or ended. The others take a crash at the wrong moment, or somebody
-    at work with redis-cli.
+    sessions are listed or ended the next time. The others come from a crash at the wrong moment,
+    or from somebody's work with redis-cli.
 
-    It can run while the application does, and takes nothing for broken that a request may be
-    in the middle of. It looks at keys under SESSION_KEY_PREFIX alone. Of the names of keys of
-    another layout only the beginning is shown, since elsewhere a name may let one in.
+    The doctor can run while the application does: what a request may be in the middle of does not
+    count as broken. It looks only at keys under SESSION_KEY_PREFIX. It shows only the beginning of
+    the name of a key of another layout, because that name may let somebody in.
 
-    Exits with 0 where nothing is wrong or all is mended, and with 1 where something is left.
+    The exit code is 0 if nothing is wrong or everything was mended, and 1 if something is left.
     """  # noqa: D301
     if delete_others and not fix:
         raise click.UsageError("--delete-others needs --fix.")
@@ -90,7 +90,7 @@ def doctor(
 
 
 class _Round:
-    """One round of the doctor's, and what it came to."""
+    """One round of the doctor, with its totals."""
 
     def __init__(self, doctor: Doctor) -> None:
         self._doctor = doctor
@@ -104,7 +104,7 @@ class _Round:
         return self.found.total() - self.mended.total()
 
     def findings(self, bar: output.Bar) -> Iterator[Finding]:
-        """Make the round; yields what it finds."""
+        """Make the round; yields what is found."""
         for step in self._doctor.steps():
             bar.expect(step.more)
             bar.advance(step.done)
@@ -116,18 +116,18 @@ class _Round:
                 yield finding
 
     def totals(self) -> dict[str, int]:
-        """Return what it came to, for scripts."""
+        """Return the totals, for scripts."""
         found, mended = self.found.total(), self.mended.total()
         seen = {"sessions": self.sessions, "indexes": self.indexes}
         return {**seen, "found": found, "mended": mended}
 
 
 def _confirm(prefix: str) -> None:
-    what = f"every key under '{prefix}' that is not of this library's layout"
+    what = f"every key under '{prefix}' that does not have this library's layout"
     if not sys.stdin.isatty():
         raise Refused(
             f"This would delete {what}, and there is no terminal to ask. "
-            "Nothing was done; say --yes to do it."
+            "Nothing was done; add --yes to do it."
         )
     click.confirm(f"Delete {what}?", abort=True, err=True)
 
@@ -144,7 +144,7 @@ def _examples(findings: Iterable[Finding]) -> dict[Kind, list[Finding]]:
 def _report(
     round_: _Round, examples: dict[Kind, list[Finding]], prefix: str, *, fix: bool
 ) -> Iterator[str]:
-    """Yield what was found, for people."""
+    """Yield the report on what was found, for people."""
     for kind, heading in HEADINGS.items():
         found, mended = round_.found[kind], round_.mended[kind]
         if not found:

@@ -16,7 +16,7 @@ from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.client.url import is_elsewhere
 from flask_redis_session.errors import SettingError, StoreUnavailable, WrongType
 from flask_redis_session.interface import backend_of
-from flask_redis_session.request.session import user_text
+from flask_redis_session.request.user import user_text
 from flask_redis_session.storage.token import is_sid, parse_cookie
 
 P = ParamSpec("P")
@@ -24,16 +24,16 @@ R = TypeVar("R")
 
 _EMBEDDED = (
     "SESSION_REDIS_URL = 'embedded://' is a server that the processes of one process group share, "
-    "and in the group of this command none runs. Name a directory in it, embedded:///DIRECTORY: "
-    "all processes that name the same one share a server."
+    "and none runs in the process group of this command. Add a directory, embedded:///DIRECTORY: "
+    "all processes that name the same directory share a server."
 )
 
-# What Redis's failure means for requests is not what somebody at a terminal asked.
+# The log says what a failure of Redis means for requests. Nobody asked for that at a terminal.
 _QUIET = logging.NullHandler()
 
 
 class Refused(click.ClickException):
-    """Something was found that should not be, was not found, or was not confirmed."""
+    """What was asked for does not exist, or was not confirmed."""
 
     exit_code = 1
 
@@ -51,7 +51,7 @@ class Failed(click.ClickException):
 
 
 class SessionsGroup(AppGroup):
-    """A group whose commands are listed as they are defined, and fail as is documented."""
+    """A group that lists its commands in their order, and exits with the documented codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.commands)
@@ -82,9 +82,9 @@ def with_sessions(
                 "Give it these: app.session_interface = RedisSessionInterface()"
             )
         if backend.settings.url is not None and is_elsewhere(backend.settings.url):
-            # To start another one would show no sessions, and end none.
+            # Another server would hold no sessions to show or to end.
             raise Unusable(_EMBEDDED)
-        # "7d" ago is by the clock of Redis, as all times in there.
+        # "7d" is counted by the clock of Redis, as every time in it is.
         backend.hashes.clock.hear(KeySpace(backend).now())
         return command(backend, *args, **kwargs)
 
@@ -92,7 +92,7 @@ def with_sessions(
 
 
 def cause_of(failure: StoreUnavailable) -> str:
-    """Return in a few words why Redis failed."""
+    """Tell in a few words why Redis failed."""
     cause: BaseException = failure
     while isinstance(cause, StoreUnavailable) and cause.__cause__ is not None:
         cause = cause.__cause__ if not isinstance(cause, WrongType) else WrongType(cause.key)
@@ -105,18 +105,18 @@ def _user(_: click.Context, __: click.Parameter, value: str) -> str:
     try:
         user = user_text("USER", value)
     except TypeError:
-        raise click.BadParameter("a user's id is a text in UTF-8.") from None
+        raise click.BadParameter("a user's id must be a text in UTF-8.") from None
     if not user:
-        raise click.BadParameter("a user's id is not empty.")
+        raise click.BadParameter("a user's id must not be empty.")
     return user
 
 
 def _sid(_: click.Context, __: click.Parameter, value: str) -> str:
-    # What is no sid is not shown again: it may be a cookie.
+    # What is not a sid is not repeated: it may be a cookie.
     if parse_cookie(value) is not None:
         raise click.BadParameter(
-            "this is a whole cookie with its secret, which is in the history of your shell now. "
-            "Its sid is what is before the first dot. End that session: "
+            "this is a whole cookie with its secret, which is now in the history of your shell. "
+            "Its sid is the part before the first dot. End that session: "
             "flask sessions revoke USER --only SID"
         )
     if not is_sid(value):
@@ -127,9 +127,9 @@ def _sid(_: click.Context, __: click.Parameter, value: str) -> str:
 
 
 def sids(ctx: click.Context, param: click.Parameter, values: Iterable[str]) -> frozenset[str]:
-    """Read an option that is several sids; a callback of click's.
+    """Read an option that takes several sids; a callback for click.
 
-    :raises click.BadParameter: where one is none.
+    :raises click.BadParameter: if one of them is not a sid.
     """
     return frozenset(_sid(ctx, param, value) for value in values)
 

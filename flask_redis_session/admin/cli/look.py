@@ -1,16 +1,15 @@
-"""``list``, ``show`` and ``count``: they change nothing."""
+"""The commands ``list``, ``show`` and ``count``, which change nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from operator import add
 from typing import Any, NamedTuple
 
 import click
 
 from flask_redis_session.admin.keyspace import PAGE, Count, KeySpace
-from flask_redis_session.application import MOST_SESSIONS, ApplicationBackend
+from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.client.commands import HMGET
 from flask_redis_session.storage.record import (
     ADDRESS,
@@ -18,16 +17,18 @@ from flask_redis_session.storage.record import (
     BORN,
     SEEN,
     USER,
+    SessionInfo,
     key_of,
     moment,
     number,
     text,
 )
+from flask_redis_session.storage.user_sessions import MOST_SESSIONS
 
 from . import output
 from .group import Refused, json_option, sid_argument, user_argument, with_sessions
 
-#: How many fields a session may have for all their names to be asked for at once.
+#: Up to how many fields the names of all of them are asked for at once.
 MANY = 10_000
 
 #: How many fields are asked about at once.
@@ -41,13 +42,13 @@ CHUNK = 500
     type=click.IntRange(1, MOST_SESSIONS),
     default=50,
     show_default=True,
-    help="How many to show.",
+    help="How many sessions to show.",
 )
 @click.option(
     "--offset",
     type=click.IntRange(0, MOST_SESSIONS),
     default=0,
-    help="How many of the newest to leave out.",
+    help="How many sessions to skip.",
 )
 @json_option
 @with_sessions
@@ -57,17 +58,13 @@ def list_(backend: ApplicationBackend, user: str, limit: int, offset: int, as_js
     Times are in UTC. LAST SEEN is exact to SESSION_TOUCH_INTERVAL, a minute by default. ADDRESS
     and BROWSER are those of the sign-in.
     """
-    pages = backend.hashes.index.pages(user, limit=limit, offset=offset)
+    pages = backend.users.list_pages(user, limit=limit, offset=offset)
     infos = (info for page in pages for info in page)
     if as_json:
         output.echo_array(map(output.session_json, infos))
         return
-    shown = 0
-    for shown, info in enumerate(infos, 1):
-        if shown == 1:
-            click.echo(output.HEADING)
-        click.echo(output.row(info))
-    total = backend.redis.call(("ZCARD", backend.hashes.index.key(user)))
+    shown = output.echo_rows(infos)
+    total = backend.users.index_size(user)
     if total > offset + shown and shown == limit:
         rest = total - offset - shown
         click.echo(f"and {rest:,} more; --limit and --offset show them.", err=True)
@@ -76,7 +73,7 @@ def list_(backend: ApplicationBackend, user: str, limit: int, offset: int, as_js
         click.echo(f"User {output.quoted(user)} has no session{further}.")
 
 
-# A sid may begin with a dash: what is no option of this command is taken for one.
+# A sid may begin with a dash, so what is not an option of this command is read as a sid.
 @click.command(
     "show",
     short_help="Show one session: its times, its keys, their sizes.",
@@ -89,8 +86,8 @@ def list_(backend: ApplicationBackend, user: str, limit: int, offset: int, as_js
 def show(backend: ApplicationBackend, sid: str, values: bool, as_json: bool) -> None:
     """Show one session: its user, its times, its keys and their sizes.
 
-    SID is its public id, as 'flask sessions list' shows it, and as session.sid is in the
-    application. The secret that opens the session is not even in Redis.
+    SID is its public id, which 'flask sessions list' shows and which is session.sid in the
+    application. The secret that opens the session is not in Redis.
     """
     info = _info(backend, sid)
     if info is None:
@@ -103,7 +100,7 @@ def show(backend: ApplicationBackend, sid: str, values: bool, as_json: bool) -> 
     size = sum(field.size for field in fields)
     for label, value in (
         ("sid", info.sid),
-        ("user", "nobody" if info.user_id is None else output.quoted(info.user_id)),
+        ("user", output.quoted(info.user_id) if info.user_id else "nobody"),
         ("created", output.moment(info.created_at)),
         ("last seen", output.moment(info.last_seen_at)),
         ("expires", output.moment(info.expires_at)),
@@ -123,7 +120,7 @@ class Field(NamedTuple):
 
     :param key: the key.
     :param size: how many bytes its value has.
-    :param text: its value, as Redis holds it; empty where it was not asked for.
+    :param text: its value, as Redis holds it; empty if it was not asked for.
     """
 
     key: str
@@ -131,19 +128,8 @@ class Field(NamedTuple):
     text: str
 
 
-class Info(NamedTuple):
-    """A session that need not be anybody's; as :class:`~.record.SessionInfo`."""
-
-    sid: str
-    user_id: str | None
-    created_at: datetime | None
-    last_seen_at: datetime | None
-    expires_at: datetime | None
-    user_agent: str | None
-    ip_address: str | None
-
-
-def _info(backend: ApplicationBackend, sid: str) -> Info | None:
+def _info(backend: ApplicationBackend, sid: str) -> SessionInfo | None:
+    """Return a session, if there is one; its user is ``""`` if nobody is signed in."""
     key = backend.hashes.key(sid)
     if backend.redis.call(("TYPE", key)) not in (b"hash", "hash"):
         return None
@@ -155,11 +141,11 @@ def _info(backend: ApplicationBackend, sid: str) -> Info | None:
         return None
     ends = moment(backend.hashes.clock.now() + left / 1000) if left >= 0 else None
     created, last = moment(number(born)), moment(number(seen))
-    return Info(sid, text(user), created, last, ends, text(agent), text(address))
+    return SessionInfo(sid, text(user) or "", created, last, ends, text(agent), text(address))
 
 
 def _fields(backend: ApplicationBackend, sid: str, *, values: bool) -> list[Field]:
-    """Return the keys of a session, in chunks that are no burden to Redis."""
+    """Return the keys of a session; it asks for them in chunks, so that Redis is not held up."""
     key = backend.hashes.key(sid)
     names = sorted(name for name in _names(backend, key) if name[:1] != b"@" or name[:2] == b"@@")
     fields = []
@@ -174,7 +160,7 @@ def _fields(backend: ApplicationBackend, sid: str, *, values: bool) -> list[Fiel
 
 
 def _names(backend: ApplicationBackend, key: bytes) -> Iterable[bytes]:
-    """Return the names of a hash's fields; HKEYS would hold up Redis where there are very many."""
+    """Return the names of a hash's fields; if there are very many, HKEYS would hold up Redis."""
     call = backend.redis.call
     if call(("HLEN", key)) <= MANY:
         return call(("HKEYS", key))  # type: ignore[no-any-return]
@@ -190,19 +176,19 @@ def _names(backend: ApplicationBackend, key: bytes) -> Iterable[bytes]:
 def _field_json(field: Field, *, values: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {"key": field.key, "bytes": field.size}
     if values:
-        # Not decoded: docs/layout.md describes the tags in it, and Python's types have no JSON.
+        # Not decoded: JSON has no form for some of Python's types (docs/layout.md has their tags).
         shown["value"] = field.text
     return shown
 
 
-@click.command("count", short_help="Count sessions, and users who have some.")
+@click.command("count", short_help="Count sessions, and the users who have one.")
 @json_option
 @with_sessions
 def count(backend: ApplicationBackend, as_json: bool) -> None:
-    """Count the sessions, the users who have some, and the anonymous sessions.
+    """Count the sessions, the users who have at least one, and the anonymous sessions.
 
-    It goes through the whole key space with SCAN, which holds up nobody. What comes or goes
-    meanwhile may be counted or not.
+    It goes through the whole key space with SCAN, which does not hold up Redis. A session that
+    comes or goes meanwhile may be counted or not.
     """
     keyspace = KeySpace(backend)
     total = Count(0, 0, 0)

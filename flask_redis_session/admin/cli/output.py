@@ -1,4 +1,4 @@
-"""What the commands print: rows, JSON, a bar that shows progress."""
+"""What the commands print: rows, JSON, and a progress bar."""
 
 from __future__ import annotations
 
@@ -7,36 +7,19 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 import click
 
+from flask_redis_session.storage.record import SessionInfo
+
 _ROW = "{:<22}  {:<20}  {:<20}  {:<20}  {:<15}  {}"
 
-HEADING = _ROW.format("SID", "CREATED", "LAST SEEN", "EXPIRES", "ADDRESS", "BROWSER")
-
-
-class Described(Protocol):
-    """What is shown of a session: a :class:`~.record.SessionInfo`, or what may be nobody's."""
-
-    @property
-    def sid(self) -> str: ...
-    @property
-    def user_id(self) -> str | None: ...
-    @property
-    def created_at(self) -> datetime | None: ...
-    @property
-    def last_seen_at(self) -> datetime | None: ...
-    @property
-    def expires_at(self) -> datetime | None: ...
-    @property
-    def user_agent(self) -> str | None: ...
-    @property
-    def ip_address(self) -> str | None: ...
+_HEADING = _ROW.format("SID", "CREATED", "LAST SEEN", "EXPIRES", "ADDRESS", "BROWSER")
 
 
 def plain(text: str) -> str:
-    """Return a text as a terminal can show it: what is in Redis must not steer the terminal."""
+    """Return a text as a terminal can show it: no text in Redis may control the terminal."""
     shown = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
@@ -60,15 +43,20 @@ def moment(at: datetime | None) -> str:
     return "?" if at is None else f"{at:%Y-%m-%d %H:%M:%S}Z"
 
 
-def row(info: Described) -> str:
-    """Return a session as a line under :data:`HEADING`."""
-    times = (moment(at) for at in (info.created_at, info.last_seen_at, info.expires_at))
-    address, agent = (plain(text or "-") for text in (info.ip_address, info.user_agent))
-    return _ROW.format(info.sid, *times, address, agent)
+def echo_rows(infos: Iterable[SessionInfo]) -> int:
+    """Print sessions as a table, each as it comes; return how many."""
+    count = 0
+    for count, info in enumerate(infos, 1):
+        if count == 1:
+            click.echo(_HEADING)
+        times = (moment(at) for at in (info.created_at, info.last_seen_at, info.expires_at))
+        address, agent = (plain(text or "-") for text in (info.ip_address, info.user_agent))
+        click.echo(_ROW.format(info.sid, *times, address, agent))
+    return count
 
 
-def session_json(info: Described) -> dict[str, Any]:
-    """Return a session as JSON has it."""
+def session_json(info: SessionInfo) -> dict[str, Any]:
+    """Return a session as it is printed in JSON."""
     times = {
         "created_at": info.created_at,
         "last_seen_at": info.last_seen_at,
@@ -76,7 +64,8 @@ def session_json(info: Described) -> dict[str, Any]:
     }
     return {
         "sid": info.sid,
-        "user_id": info.user_id,
+        # Nobody has an empty id.
+        "user_id": info.user_id or None,
         **{name: at and at.isoformat() for name, at in times.items()},
         "user_agent": info.user_agent,
         "ip_address": info.ip_address,
@@ -84,7 +73,7 @@ def session_json(info: Described) -> dict[str, Any]:
 
 
 def echo_json(value: object) -> None:
-    """Print a value; only in ASCII, so that no terminal minds."""
+    """Print a value as JSON in ASCII, which every terminal can show."""
     click.echo(json.dumps(value))
 
 
@@ -99,32 +88,33 @@ def echo_array(items: Iterable[Mapping[str, Any]], *, end: str = "\n") -> None:
 
 
 class Bar:
-    """A bar that shows progress, where there is somebody to see it.
+    """A progress bar, if there is a terminal to show it on.
 
-    :param bar: click's, or ``None``.
+    :param bar: click's bar; ``None``: nothing is shown.
     """
 
     def __init__(self, bar: Any = None) -> None:
         self._bar = bar
 
     def advance(self, steps: int) -> None:
-        """Move on."""
+        """Move the bar on."""
         if self._bar is not None:
             self._bar.update(steps)
 
     def expect(self, steps: int) -> None:
-        """Make the way longer."""
+        """Add to the steps that are expected."""
         if self._bar is not None:
             self._bar.length += steps
 
 
 @contextmanager
 def progress(label: str, length: int, *, prints: bool = False) -> Iterator[Bar]:
-    """Show progress on the standard error where that is a terminal.
+    """Show progress on the standard error, if that is a terminal.
 
     :param label: what is done.
     :param length: how many steps are expected.
-    :param prints: whether something is printed meanwhile, which a bar would get in the way of.
+    :param prints: whether something is printed meanwhile. Then no bar is shown on the terminal
+        where that is printed.
     """
     if not sys.stderr.isatty() or (prints and sys.stdout.isatty()):
         yield Bar()

@@ -1,18 +1,19 @@
-"""``revoke`` and ``revoke-all``: they end sessions."""
+"""The commands ``revoke`` and ``revoke-all``, which end sessions."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import click
 
-from flask_redis_session.admin.keyspace import PAGE, KeySpace, Selection
+from flask_redis_session.admin.keyspace import PAGE, KeySpace
 from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.errors import RevocationIncomplete, RevocationUnconfirmed
 from flask_redis_session.storage.record import SessionInfo
+from flask_redis_session.storage.revocation import Selection
 
 from . import output
 from .group import Failed, Refused, cause_of, json_option, sids, user_argument, with_sessions
@@ -23,29 +24,36 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _selecting(command: F) -> F:
-    """Give a command the options that say which sessions it ends, and whether it asks."""
+    """Give a command the options that select the sessions it ends, and --dry-run and --yes."""
     options = (
         click.option(
-            "--before", metavar="TIME", callback=when, help="Only those last seen before."
+            "--before", metavar="TIME", callback=when, help="Only sessions last seen before TIME."
         ),
         click.option(
-            "--created-before", metavar="TIME", callback=when, help="Only those created before."
+            "--created-before",
+            metavar="TIME",
+            callback=when,
+            help="Only sessions created before TIME.",
         ),
         click.option(
-            "--keep", metavar="SID", callback=sids, multiple=True, help="Not this one. Repeatable."
+            "--keep",
+            metavar="SID",
+            callback=sids,
+            multiple=True,
+            help="Do not end this session. Repeatable.",
         ),
         click.option("--dry-run", is_flag=True, help="End nothing; say what would be ended."),
-        click.option("--yes", is_flag=True, help="Do not ask. Needed where nobody can be asked."),
+        click.option("--yes", is_flag=True, help="Do not ask. Needed if there is no terminal."),
     )
     for option in reversed(options):
         command = option(command)
     return command
 
 
-@click.command("revoke", short_help="End the sessions of USER, all or some.")
+@click.command("revoke", short_help="End all or some sessions of USER.")
 @user_argument
 @click.option(
-    "--only", metavar="SID", callback=sids, multiple=True, help="Only this one. Repeatable."
+    "--only", metavar="SID", callback=sids, multiple=True, help="End only this session. Repeatable."
 )
 @_selecting
 @json_option
@@ -54,15 +62,15 @@ def revoke(
     backend: ApplicationBackend,
     user: str,
     *,
-    only: Collection[str],
+    only: frozenset[str],
     before: When | None,
     created_before: When | None,
-    keep: Collection[str],
+    keep: frozenset[str],
     dry_run: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
-    """End the sessions of USER: all of them, or those that the options leave.
+    """End the sessions of USER: all of them, or only those that the options select.
 
     TIME is how long ago, as 45s, 30m, 12h, 7d or 2w, or a time with its zone, as 2026-01-01T00:00Z
     or 2026-01-01T00:00+01:00.
@@ -74,38 +82,36 @@ def revoke(
       flask sessions revoke 23 --created-before 2026-01-01T00:00Z --yes
       flask sessions revoke 23 --only dNdv0QZ0xZk1mG1v6dyqgA
 
-    It asks before it ends more than one session. Where Redis fails on the way, what was ended
-    stays ended, and to run it again ends the rest.
+    It asks before it ends more than one session. If Redis fails on the way, the sessions that were
+    ended stay ended. Run the command again to end the rest.
     """  # noqa: D301
-    selection = _selection(backend, before, created_before, keep)
+    selection = Selection(
+        backend.users.epoch("--before", before),
+        backend.users.epoch("--created-before", created_before),
+        only or None,
+        keep,
+    )
     of_user = f"of user {output.quoted(user)}"
-    size = backend.redis.call(("ZCARD", backend.hashes.index.key(user)))
+    size = backend.users.index_size(user)
     if dry_run or not yes:
-        matching = _matching(backend, user, selection, only)
+        pages = _selected(backend, user, selection)
         if dry_run:
-            _tell((info for found, _ in matching for info in found), user, as_json=as_json)
+            _print_selected((info for infos, _ in pages for info in infos), user, as_json=as_json)
             return
         with output.progress("Counting", size) as bar:
-            count = _count(bar, ((len(found), gone) for found, gone in matching))
+            count = _count(bar, ((len(infos), steps) for infos, steps in pages))
         _confirm(count, of_user)
-    pages = backend.revoked(
-        user,
-        before=selection.before,
-        created_before=selection.created_before,
-        only=only or None,
-        keep=selection.keep,
-    )
     with output.progress("Ending", size) as bar:
-        counts = ((len(page), len(page)) for page in pages)
+        counts = ((len(page), len(page)) for page in backend.users.revoke(user, selection))
         ended = _end(bar, counts, {"user_id": user}, as_json=as_json)
     if not as_json:
-        such = "such session" if only or keep or before or created_before else "session"
+        such = "session" if selection == Selection() else "such session"
         none = f"User {output.quoted(user)} has no {such}."
         click.echo(f"Ended {output.counted(ended)} {of_user}." if ended else none)
 
 
 @click.command("revoke-all")
-@click.option("--anonymous", is_flag=True, help="Also the sessions in which nobody is signed in.")
+@click.option("--anonymous", is_flag=True, help="Also sessions in which nobody is signed in.")
 @_selecting
 @json_option
 @with_sessions
@@ -115,31 +121,37 @@ def revoke_all(
     anonymous: bool,
     before: When | None,
     created_before: When | None,
-    keep: Collection[str],
+    keep: frozenset[str],
     dry_run: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
     """End the sessions of every user: sign everybody out.
 
-    Sessions in which nobody is signed in, as those with a visitor's cart, stay unless --anonymous
-    is given. Only this application's sessions end: those under its SESSION_KEY_PREFIX.
+    Sessions in which nobody is signed in, such as one with a visitor's cart, stay unless
+    --anonymous is given. Only this application's sessions end: those under its SESSION_KEY_PREFIX.
 
     TIME is how long ago, as 45s, 30m, 12h, 7d or 2w, or a time with its zone, as 2026-01-01T00:00Z
     or 2026-01-01T00:00+01:00.
 
-    It goes through the whole key space with SCAN, which holds up nobody; in a cluster, on each
-    primary. Who signs in while it runs may stay signed in. It asks before it ends more than one
-    session. Where Redis fails on the way, what was ended stays ended, and to run it again ends
-    the rest.
+    It goes through the whole key space with SCAN, which does not hold up Redis; in a cluster, on
+    each primary. A user who signs in while it runs may stay signed in.
+
+    It asks before it ends more than one session. If Redis fails on the way, the sessions that were
+    ended stay ended. Run the command again to end the rest.
     """
-    selection = _selection(backend, before, created_before, keep, anonymous=anonymous)
+    selection = Selection(
+        backend.users.epoch("--before", before),
+        backend.users.epoch("--created-before", created_before),
+        keep=keep,
+    )
     keyspace = KeySpace(backend)
     whose = "of everybody" if anonymous else "of all users"
     size = keyspace.size()
     if dry_run or not yes:
         with output.progress("Counting", size) as bar:
-            counts = ((count, PAGE) for count in keyspace.matching(selection))
+            found = keyspace.count_selected(selection, anonymous=anonymous)
+            counts = ((count, PAGE) for count in found)
             count = _count(bar, counts, to_the_end=dry_run)
         if dry_run:
             if as_json:
@@ -149,103 +161,80 @@ def revoke_all(
             return
         _confirm(count, whose)
     with output.progress("Ending", size) as bar:
-        counts = ((count, PAGE) for count in keyspace.revoke(selection))
+        pages = keyspace.revoke(selection, anonymous=anonymous)
+        counts = ((count, PAGE) for count in pages)
         ended = _end(bar, counts, {}, as_json=as_json)
     if not as_json:
         click.echo(f"Ended {output.counted(ended)} {whose}.")
 
 
-#: Of each step: how many sessions, and how far it went.
+#: For each step: how many sessions, and how far the bar moves.
 _Counts = Iterable[tuple[int, int]]
 
 
-def _selection(
-    backend: ApplicationBackend,
-    before: When | None,
-    created_before: When | None,
-    keep: Collection[str],
-    *,
-    anonymous: bool = False,
-) -> Selection:
-    return Selection(
-        backend.epoch("--before", before),
-        backend.epoch("--created-before", created_before),
-        keep,
-        anonymous,
-    )
-
-
-def _matching(
-    backend: ApplicationBackend, user: str, selection: Selection, only: Collection[str]
+def _selected(
+    backend: ApplicationBackend, user: str, selection: Selection
 ) -> Iterator[tuple[list[SessionInfo], int]]:
-    """Yield those sessions of a user that would be ended, and out of how many these are."""
-
-    def is_meant(info: SessionInfo) -> bool:
-        return (
-            (not only or info.sid in only)
-            and info.sid not in selection.keep
-            and is_older(info.last_seen_at, selection.before)
-            and is_older(info.created_at, selection.created_before)
-        )
-
-    def is_older(at: datetime | None, limit: float | None) -> bool:
-        return limit is None or at is None or at.timestamp() < limit
-
-    left = set(only)
-    for page in backend.hashes.index.pages(user):
-        yield list(filter(is_meant, page)), len(page)
-        left -= {info.sid for info in page}
-        if only and not left:
+    """Yield the selected sessions of a user, page by page, and how many each page looked at."""
+    missing = set(selection.only or ())
+    for page in backend.users.list_pages(user):
+        yield [info for info in page if _is_selected(info, selection)], len(page)
+        missing -= {info.sid for info in page}
+        if selection.only and not missing:
             break
 
 
-def _tell(infos: Iterable[SessionInfo], user: str, *, as_json: bool) -> None:
+def _is_selected(info: SessionInfo, selection: Selection) -> bool:
+    return selection.selects(info.sid, _epoch(info.last_seen_at), _epoch(info.created_at))
+
+
+def _epoch(at: datetime | None) -> float | None:
+    return None if at is None else at.timestamp()
+
+
+def _print_selected(infos: Iterable[SessionInfo], user: str, *, as_json: bool) -> None:
     """Print which sessions would be ended."""
     if as_json:
         output.echo_array(map(output.session_json, infos))
         return
-    count = 0
-    for count, info in enumerate(infos, 1):
-        if count == 1:
-            click.echo(output.HEADING)
-        click.echo(output.row(info))
+    count = output.echo_rows(infos)
     click.echo(f"Would end {output.counted(count)} of user {output.quoted(user)}.")
 
 
 def _count(bar: output.Bar, counts: _Counts, *, to_the_end: bool = False) -> int:
-    """Count; where nobody can be asked anyway, only up to what is too many."""
+    """Count sessions. Without a terminal to ask, stop as soon as there is more than one."""
     total = 0
-    for count, gone in counts:
+    for count, steps in counts:
         total += count
-        bar.advance(gone)
+        bar.advance(steps)
         if total > 1 and not to_the_end and not sys.stdin.isatty():
             break
     return total
 
 
 def _confirm(count: int, whose: str) -> None:
-    """Ask whether to end so many sessions, unless it is one at most."""
+    """Ask whether to end so many sessions, if they are more than one."""
     if count <= 1:
         return
     if not sys.stdin.isatty():
         raise Refused(
             f"This would end more than one session {whose}, and there is no terminal to ask. "
-            "Nothing was ended; say --yes to end them."
+            "Nothing was ended; add --yes to end them."
         )
     click.confirm(f"End {output.counted(count)} {whose}?", abort=True, err=True)
 
 
 def _end(bar: output.Bar, counts: _Counts, head: dict[str, Any], *, as_json: bool) -> int:
-    """End sessions and return how many; what stops it on the way says how many by then.
+    """End sessions and return how many; an error on the way tells how many had been ended.
 
-    :raises Failed: where Redis fails on the way, or too few replicas have it in time.
+    :raises Failed: if Redis fails on the way, or too few replicas have it in time.
     """
     ended = 0
     complete = False
     try:
-        for count, gone in counts:
+        for count, steps in counts:
             ended += count
-            bar.advance(gone)
+            bar.advance(steps)
         complete = True
     except RevocationUnconfirmed as failure:
         raise Failed(str(failure.description)) from failure

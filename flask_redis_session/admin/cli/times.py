@@ -1,4 +1,4 @@
-"""Points in time as they are written on a command line."""
+"""Points in time, as they are written on the command line."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ FORMS = (
 
 
 def when(_: click.Context, __: click.Parameter, value: str | None) -> timedelta | datetime | None:
-    """Read an option that is a point in time; a callback of click's.
+    """Read an option that takes a point in time; a callback for click.
 
-    :raises click.BadParameter: where it is none; the message shows the accepted forms.
+    :raises click.BadParameter: if it is not one; the message shows the accepted forms.
     """
     if value is None:
         return None
     try:
         at = parse_when(value)
     except (ValueError, OverflowError):
-        raise click.BadParameter(f"{value!r} is no time. {FORMS}") from None
+        raise click.BadParameter(f"{value!r} is not a time. {FORMS}") from None
     if isinstance(at, datetime) and at.utcoffset() is None:
         raise click.BadParameter(f"{value!r} does not say its zone. {FORMS}")
     return at
@@ -35,12 +35,12 @@ def when(_: click.Context, __: click.Parameter, value: str | None) -> timedelta 
 def parse_when(text: str) -> timedelta | datetime:
     """Read a point in time.
 
-    :param text: so long ago, as ``7d``, or ISO 8601.
-    :raises ValueError: where it is neither.
-    :raises OverflowError: where it is too long ago to tell.
+    :param text: how long ago, as ``7d``, or ISO 8601.
+    :raises ValueError: if it is neither.
+    :raises OverflowError: if it is too long ago for a ``datetime``.
     """
     ago = _AGO.fullmatch(text)
     if ago is not None:
         return timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    # Python 3.10 knows no "Z".
+    # Python 3.10 does not read "Z".
     return datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))

@@ -1,0 +1,88 @@
+"""The session's cookie, as the browser sends it and as the application hands it out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .storage.token import Token, parse_cookie
+
+if TYPE_CHECKING:
+    from flask import Request
+
+log = logging.getLogger("flask_redis_session")
+
+_OWN_MACHINE = ("localhost", "127.0.0.1", "[::1]", "[")
+
+
+def read_cookie(request: Request, name: str) -> Token | None:
+    """Return what the session's cookie says, or ``None`` if it has not the form of one.
+
+    :param request: the request.
+    :param name: the cookie's name.
+    """
+    header = request.environ.get("HTTP_COOKIE")
+    if not header:
+        return None
+    before, found, after = header.partition(f"{name}=")
+    if found and f"{name}=" not in after and (not before or before.endswith("; ")):
+        # The usual case. To parse all cookies takes as long as all the rest of a request that
+        # does not use its session.
+        token = parse_cookie(after.partition(";")[0])
+        if token is not None:
+            return token
+    cookie = request.cookies.get(name)
+    return parse_cookie(cookie) if cookie else None
+
+
+class CookieFlags:
+    """The flags of an application's cookie: whether they change, and what is weak about them."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, Any] | None = None
+        self._warned = False
+
+    def have_changed(self, flags: dict[str, Any]) -> bool:
+        """Tell whether the flags are others than those that were seen first.
+
+        Only then is the same cookie sent again with a session that was modified. Sent with every
+        change, it could overtake a rotation that another request made, and sign the browser out.
+
+        :param flags: the flags, as ``response.set_cookie`` takes them.
+        """
+        if self._first is None:
+            self._first = flags
+        return flags != self._first
+
+    def warn(self, name: str, flags: Mapping[str, Any], host: str) -> None:
+        """Log what makes a cookie easier to steal, the first time that one is handed out.
+
+        :param name: the cookie's name.
+        :param flags: its flags, as ``response.set_cookie`` takes them.
+        :param host: the host that the browser asked; one's own machine is not production.
+        """
+        if self._warned or host.partition(":")[0] in _OWN_MACHINE:
+            return
+        self._warned = True
+        for weakness in weaknesses(name, flags):
+            log.warning("The session cookie %r: %s", name, weakness)
+
+
+def weaknesses(name: str, flags: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what makes a cookie easier to steal (OWASP Session Management, Cookies).
+
+    :param name: its name.
+    :param flags: its flags, as ``response.set_cookie`` takes them.
+    """
+    if not flags["secure"]:
+        yield "without Secure it goes over plain HTTP; set SESSION_COOKIE_SECURE = True."
+    if not flags["httponly"]:
+        yield "without HttpOnly scripts can read it; set SESSION_COOKIE_HTTPONLY = True."
+    if flags["samesite"] is None:
+        yield (
+            "without SameSite other sites' forms send it in some browsers; "
+            'set SESSION_COOKIE_SAMESITE = "Lax".'
+        )
+    if name.startswith("__Host-") and (flags["domain"] or flags["path"] != "/"):
+        yield "browsers refuse __Host- with a domain or with a path other than /; unset those."

@@ -1,0 +1,45 @@
+"""What a response says of the session: that it depends on the cookie, or that Redis failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from flask import Flask, Response
+
+# What a response and the one that takes its place may both have to say.
+_OF_EACH = {"Link", "Set-Cookie", "Vary"}
+_OF_THE_BODY = {"accept-ranges", "etag", "expires", "last-modified", "location"}
+
+
+def vary(response: Response) -> None:
+    """Tell caches that the response depends on the cookie."""
+    if "Vary" in response.headers:
+        response.vary.add("Cookie")
+    else:
+        # The same in less than half the time.
+        response.headers.add("Vary", "Cookie")
+
+
+def refuse(app: Flask, response: Response, failure: StoreUnavailable) -> None:
+    """Turn a response into a 503, by way of the application's own handler if it has one."""
+    try:
+        refusal = app.make_response(app.handle_http_exception(failure))
+    except StoreUnavailable:
+        refusal = app.make_response(failure.get_response())
+    body = response.response
+    if hasattr(body, "close"):
+        response.call_on_close(body.close)
+    response.status = refusal.status
+    response.response = refusal.response
+    # What speaks of the body goes with it; what speaks of the site, such as CORS, stays.
+    for name in [*response.headers.keys()]:
+        if name.lower().startswith("content-") or name.lower() in _OF_THE_BODY:
+            response.headers.remove(name)
+    for name in {name for name, _ in refusal.headers} - _OF_EACH:
+        response.headers.remove(name)
+    for name, value in refusal.headers:
+        response.headers.add(name, value)
+    response.cache_control.no_store = True

@@ -1,0 +1,97 @@
+"""What a request wants of its session at its end, as one value that never changes again.
+
+A session is in one of five phases. It begins as *new* or *unproved*; only Redis moves it on.
+
+========== ============================================ =====================================
+phase      what is known                                may become
+========== ============================================ =====================================
+new        the browser has no session                   live (stored for the first time)
+unproved   it sent a cookie that Redis was not asked of live, rotated, gone, new
+live       the cookie opens the session                 new (this request ended it)
+rotated    the cookie's secret was rotated away lately  live (a sign-in gets its own session)
+gone       the cookie opens nothing                     live (stored as a new session)
+========== ============================================ =====================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from flask_redis_session.storage.record import Binding, Changes, Record
+from flask_redis_session.storage.token import Token
+
+Phase = Literal["new", "unproved", "live", "rotated", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the settings say of every session at the moment of a save.
+
+    :param permanent: the idle lifetime of a permanent session, in seconds.
+    :param passing: the idle lifetime of any other session, in seconds.
+    :param refreshes: whether a permanent session's cookie is sent again with every response.
+    """
+
+    permanent: float
+    passing: float
+    refreshes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a request wants of its session.
+
+    :param terms: what the settings say.
+    :param phase: what is known of the session.
+    :param token: the cookie; ``None`` if there is none, or if it opens nothing.
+    :param sent: the cookie as the browser has it.
+    :param record: what was loaded; ``None`` unless the session is *live*.
+    :param changes: what to write. It is empty if the application said ``modified = False``.
+    :param binding: whose the session becomes; ``None`` if it stays whose it is.
+    :param loaded: the fields that were loaded, as Redis holds them.
+    :param dropped: those of them that the request deleted, or that cannot be read.
+    :param permanent: whether the session is to be permanent.
+    :param permanent_anew: the same, if the cookie turns out to open nothing.
+    :param rotates: whether the application asked for a fresh secret.
+    :param forced: whether to write even if nothing changed (``modified = True``).
+    :param is_late: whether the request ran for longer than a tombstone lives.
+    :param is_undeliverable: whether no browser gets what this response says of the cookie.
+    """
+
+    terms: Terms
+    phase: Phase
+    token: Token | None = None
+    sent: Token | None = None
+    record: Record | None = None
+    changes: Changes = field(default_factory=Changes)
+    binding: Binding | None = None
+    loaded: Mapping[bytes, bytes] = field(default_factory=dict)
+    dropped: Collection[bytes] = ()
+    permanent: bool = False
+    permanent_anew: bool = False
+    rotates: bool = False
+    forced: bool = False
+    is_late: bool = False
+    is_undeliverable: bool = False
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether the session gets a user, be it the same one after ``clear()``."""
+        return self.binding is not None and self.binding.user is not None
+
+    @property
+    def owes_cookie(self) -> bool:
+        """Whether an earlier save of this request wrote a secret that no response has sent."""
+        return self.token is not None and self.token is not self.sent
+
+    @property
+    def clears(self) -> bool:
+        """Whether the request ended the session that the browser's cookie opened."""
+        return self.phase == "new" and self.sent is not None
+
+    @property
+    def turns(self) -> bool:
+        """Whether the session becomes permanent, or no longer is."""
+        return self.token is not None and self.permanent != self.token.permanent

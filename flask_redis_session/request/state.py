@@ -1,0 +1,332 @@
+"""What is known of a session in one request: its phase, what was loaded, what the request wants.
+
+``draft.py`` has the phases. This module moves from one to the next as Redis answers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flask_redis_session.errors import StoreUnavailable, UnstorableValue
+from flask_redis_session.storage.record import TOMBSTONE, Binding, Record
+from flask_redis_session.storage.token import Token
+
+from .backend import SessionBackend, Usage
+from .draft import Draft, Phase, Terms
+from .mapping import TrackedMapping
+from .save import Outcome, Reply, Step, save
+from .user import user_text
+
+if TYPE_CHECKING:
+    from flask import Request
+
+log = logging.getLogger("flask_redis_session")
+
+R = TypeVar("R")
+
+_TORN = "The session ended or changed its cookie while it was read. Please try again."
+
+
+class SessionState(TrackedMapping):
+    """A mapping that loads itself when it is first used, and knows how it is to be saved.
+
+    :param backend: where it comes from.
+    :param token: what the request's cookie says; ``None`` if there is no such cookie.
+    :param permanent: whether a new session starts permanent.
+    :param request: the request that it is opened for.
+    """
+
+    def __init__(
+        self,
+        backend: SessionBackend,
+        token: Token | None,
+        *,
+        permanent: bool = False,
+        request: Request | None = None,
+    ) -> None:
+        super().__init__()
+        self._backend = backend
+        self._request = request
+        self._opened = monotonic()
+        #: What is known of the session; see ``draft.py``.
+        self._phase: Phase = "new" if token is None else "unproved"
+        #: The cookie as the browser has it.
+        self._sent = token
+        #: The cookie that opens the session; ``None`` if none does.
+        self._token = token
+        self._record: Record | None = None
+        self._complete = token is None
+        self._starts_permanent = permanent
+        # None: the application has not assigned it.
+        self._permanent: bool | None = None
+        # None: only nested changes, if any. False: the application said so.
+        self._modified: bool | None = None
+        self._forced = False
+        self._rotates = False
+        self._usage: Usage | None = None
+        self._failure: StoreUnavailable | None = None
+        # Whether the response is being finished, and whether what it read was empty by a failure.
+        self._is_finishing = self._lacks = False
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the session outlives the browser, for ``PERMANENT_SESSION_LIFETIME``."""
+        if self._permanent is not None:
+            return self._permanent
+        return self._starts_permanent if self._token is None else self._token.permanent
+
+    @permanent.setter
+    def permanent(self, value: bool) -> None:
+        if bool(value) != self.permanent:
+            self._mutated()
+        self._permanent = bool(value)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key in self._backend.user_keys:
+            # A sign-in is judged by whose session it was before. It loads all there is: where it
+            # turns out that it needs a session of its own, that one is to have it too.
+            if self._complete:
+                self._is_stored()
+            else:
+                self._fetch(None)
+            if self._usage is not None:
+                self._usage.signs_in = True
+        super().__setitem__(key, value)
+
+    def clear(self) -> None:
+        super().clear()
+        # As in Flask, whose session keeps it among what is cleared.
+        self._permanent = self._starts_permanent
+
+    def _mutated(self) -> None:
+        self._modified = True
+
+    def _fetch(self, key: str | None) -> None:
+        # Of threads that share it, one at a time.
+        with self._lock:
+            self._load(key)
+
+    def _load(self, key: str | None) -> None:
+        if self._token is None:
+            self._complete = True
+            return
+        try:
+            self._ask(self._token, key)
+        except StoreUnavailable as failure:
+            if not self._is_finishing:
+                self._failure = failure
+                raise
+            if not self._complete:
+                log.warning(
+                    "A session cannot be loaded for a finished response: it reads as empty."
+                )
+            self._lacks = self._failure is None
+            self._failure, self._complete = failure, True
+
+    def _ask(self, token: Token, key: str | None) -> None:
+        """Ask Redis for what is stored under a key, or under every key."""
+        if self._failure is not None:
+            # One wait for a dead server is enough for one request.
+            raise self._failure
+        if self._usage is None:
+            # The endpoint is known by now: Flask opens the session before it routes.
+            endpoint = self._request.endpoint if self._request is not None else None
+            self._usage = Usage(endpoint, self._used)
+        record, asked = self._backend.load(token, key, self._usage)
+        self._usage.fetches += 1
+        if record.standing != "live":
+            asked = None
+        if self._phase == "unproved":
+            if asked is None:
+                self._usage.everything = record.fields
+            self._prove(record)
+        elif record.standing != "live":
+            # Some keys were already read; fail rather than report the rest as missing.
+            raise StoreUnavailable(_TORN)
+        self._loaded(record.fields, asked)
+
+    def _prove(self, record: Record) -> None:
+        """Take over what Redis says of the cookie."""
+        if record.standing == "live":
+            self._phase, self._record = "live", record
+        elif record.standing == "rotated":
+            self._phase = "rotated"
+        else:
+            self._phase, self._token, self._complete = "gone", None, True
+
+    def _is_stored(self) -> bool:
+        """Tell whether there is a session that the cookie opens, loading it to know."""
+        if self._phase == "unproved":
+            self._fetch(self._backend.user_keys[0])
+        return self._phase == "live"
+
+    def _stored_record(self) -> Record | None:
+        return self._record if self._is_stored() else None
+
+    def _user(self) -> str | None:
+        """Return whose session it is in this request."""
+        for key in self._backend.user_keys:
+            value = self.get(key)
+            if value is None or value == "":
+                continue
+            try:
+                return user_text(key, value)
+            except UnstorableValue as error:
+                if key in self._assigned:
+                    raise
+                # Nobody can have assigned it: another program has written it.
+                self._note_damage(key, error)
+        return None
+
+    def _binding(self) -> Binding | None:
+        """Return whose the session becomes, or ``None`` where it stays whose it is."""
+        keys = self._backend.user_keys
+        if not self._wiped and not any(k in self._assigned or k in self._deleted for k in keys):
+            return None
+        user = self._user()
+        before = self._record.user if self._record is not None else None
+        # After clear() even the same user has signed in anew.
+        if user == before and not (self._wiped and user is not None):
+            return None
+        if user is None:
+            return Binding(None)
+        return Binding(user, *self._backend.device(self._request))
+
+    def _is_untouched(self) -> bool:
+        """Tell whether the end of the request has nothing to do for the session."""
+        return (
+            self._modified is None
+            and self._phase in ("new", "unproved")
+            and self._failure is None
+            and not self.permanent
+        )
+
+    def _has_failed_harmlessly(self) -> bool:
+        """Tell whether Redis failed, the view was told, and nothing of this request's is lost."""
+        return self._failure is not None and not self._modified and not self._lacks
+
+    def _finish(self, response: R) -> R:
+        """Note that the response is being finished: an exception could only spoil it.
+
+        :param response: the response, which is returned as it is.
+        """
+        self._is_finishing = True
+        return response
+
+    def _draft(self, terms: Terms) -> Draft:
+        """Return what this request wants of its session.
+
+        :param terms: what the settings say.
+        :raises UnstorableValue: if a value has no form in Redis.
+        :raises StoreUnavailable: if Redis fails while it is asked whose session this is.
+        """
+        if self._usage is not None:
+            self._backend.learn(self._usage)
+            self._usage = None
+        if self._modified is not False and self._needs_owner():
+            self._is_stored()
+        draft = Draft(
+            terms,
+            self._phase,
+            self._token,
+            self._sent,
+            self._record,
+            permanent=self.permanent,
+            permanent_anew=self._starts_permanent if self._permanent is None else self._permanent,
+            is_late=monotonic() - self._opened > TOMBSTONE,
+            is_undeliverable=_has_no_response(self._request),
+        )
+        if self._modified is False:
+            permanent = self.permanent if self._token is None else self._token.permanent
+            return replace(draft, permanent=permanent)
+        if self._modified is None and not self._mutable:
+            return draft
+        changes, binding = self._changes(), self._binding()
+        return replace(
+            draft,
+            changes=changes,
+            binding=binding,
+            loaded=self._fields,
+            dropped=self._dropped() if binding is not None else (),
+            rotates=self._rotates,
+            forced=self._forced,
+        )
+
+    def _save(self, terms: Terms, send: Callable[[Step], Reply]) -> Outcome:
+        """Save what this request wants of its session, and become what came of it.
+
+        :param terms: what the settings say.
+        :param send: sends a step to Redis and returns the reply.
+        :raises UnstorableValue: if a value has no form in Redis; nothing was written.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        if self._failure is not None:
+            raise self._failure
+        try:
+            outcome = save(self._draft(terms), send)
+        except StoreUnavailable as failure:
+            self._failure = failure
+            raise
+        self._take_over(outcome)
+        return outcome
+
+    def _needs_owner(self) -> bool:
+        """Tell whether whose session it is decides how it is saved.
+
+        It decides whether the secret rotates, and which index must live longer.
+        """
+        if self._wiped:
+            return bool(self._assigned)
+        return self._token is not None and self.permanent != self._token.permanent
+
+    def _take_over(self, outcome: Outcome) -> None:
+        """Become what a save made of the session.
+
+        :param outcome: what came of the save.
+        """
+        if outcome.written is not None and outcome.token is not None:
+            if self._token is None or self._token.sid != outcome.token.sid:
+                self._complete = True
+            self._settle(outcome.written)
+            self._phase, self._token, self._record = "live", outcome.token, outcome.record
+            self._rotates = self._forced = False
+        elif outcome.phase == "new" and self._phase != "new":
+            self._end()
+        elif outcome.phase == "gone" and self._phase == "unproved":
+            self._prove(Record("gone"))
+
+    def _cookie_sid(self) -> str | None:
+        """Return the sid that the request's cookie names, without a load."""
+        return None if self._token is None else self._token.sid
+
+    def _ended_outside(self, backend: SessionBackend, sids: Collection[str]) -> None:
+        """Become a new session if this one is among those that the application just ended.
+
+        :param backend: whose sessions were ended.
+        :param sids: the sessions.
+        """
+        if self._backend is backend and self._token is not None and self._token.sid in sids:
+            self._end()
+
+    def _end(self) -> None:
+        """Become a new and empty session: the stored one has been ended."""
+        if self._token is not None:
+            self._backend.ended(self._token)
+        self.clear()
+        if self._phase != "gone":
+            self._phase = "new"
+        self._token = self._record = None
+        self._rotates = self._forced = False
+
+
+def _has_no_response(request: Request | None) -> bool:
+    """Tell whether no browser gets the response: of an upgraded request, or of Flask-SocketIO's."""
+    if request is None:
+        return False
+    upgrade: str = request.environ.get("HTTP_UPGRADE", "")
+    # Flask-SocketIO calls save_session with a response of its own, and marks the request like this.
+    return upgrade.lower() == "websocket" or hasattr(request, "namespace")

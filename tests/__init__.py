@@ -1,0 +1,1 @@
+"""The tests, by layer: see README.md beside this file."""

@@ -1,0 +1,174 @@
+"""A primary, its replica and three sentinels: a failover under load, and confirmed revocations."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from urllib.parse import quote
+
+import pytest
+
+from flask_redis_session import RevocationUnconfirmed
+from tests.client.test_clients import everything
+from tests.client.test_tls_acl import rules
+from tests.support.figures import figure
+from tests.support.load import Load
+from tests.support.servers import HOST, NotReady, SentinelSet, wait_until
+from tests.support.webapp import Site, session
+
+
+@pytest.fixture
+def sentinels():
+    """A primary, its replica and three sentinels, which a test may break."""
+    with ExitStack() as stack:
+        try:
+            sentinels = stack.enter_context(SentinelSet())
+        except NotReady:
+            # On a busy machine they may miss each other's greetings.
+            sentinels = stack.enter_context(SentinelSet())
+        yield sentinels
+
+
+class SentinelSite(Site):
+    """A site whose client is made from the sentinels' URL."""
+
+    def __init__(self, sentinels, **config):
+        super().__init__(sentinels, SESSION_REDIS_URL=sentinels.url, **config)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("coordinated", [(), ("COORDINATED",)], ids=["plain", "coordinated"])
+def test_planned_failover(sentinels, coordinated):
+    """A primary that is well is demoted; coordinated, as Valkey 9 can, that loses nothing."""
+    site = SentinelSite(sentinels)
+    with Load(site, 4) as load:
+        load.run(1)
+        before = time.monotonic()
+        old = sentinels.primary
+        sentinels.sentinels[0].ask("SENTINEL", "FAILOVER", sentinels.service, *coordinated)
+        wait_until(lambda: sentinels.primary is not old, "the sentinels name another primary")
+        load.served("sessions go on with the new primary")
+        wait_until(lambda: b"role:slave" in old.ask("INFO", "replication"), "the old one follows")
+        load.run(0.5)
+        load.served("sessions go on though the old primary follows")
+
+    assert [] == load.wrong
+    # What the old one takes until it follows is gone, unless the two agree on a moment.
+    assert 0 == load.lost(**({} if coordinated else {"until": before}))
+    figure(
+        f"Sentinel, planned {coordinated}",
+        f"{load.gap:.1f} s without service, {load.refused} times 503, "
+        f"{load.lost()} of {len(load.times)} acknowledged writes lost",
+    )
+
+
+@pytest.mark.timeout(120)
+def test_password_and_tls(certificates):
+    """Servers and sentinels that want a password and certificates are reached by one URL."""
+    certificate, key = certificates.client
+    with SentinelSet("redis7", password="a-password", tls=certificates) as sentinels:
+        hosts = ",".join(f"{HOST}:{sentinel.port}" for sentinel in sentinels.sentinels)
+        options = f"?ssl_ca_certs={quote(str(certificates.authority))}"
+        options += f"&ssl_certfile={quote(str(certificate))}&ssl_keyfile={quote(str(key))}"
+        url = f"rediss+sentinel://:a-password@{hosts}/{sentinels.service}{options}"
+        site = Site(sentinels.primary, SESSION_REDIS_URL=f"{url}&sentinel_password=a-password")
+        everything(site)
+        browser = site.browser()
+        browser.set(a=1)
+
+        # Without the one for the sentinels, it is refused.
+        other = Site(sentinels.primary, SESSION_REDIS_URL=url).browser()
+        other.visit(lambda: session.update(a=1), status=503)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("how", ["kill", "pause"])
+def test_failover(sentinels, how):
+    """With the primary gone, sessions go on with the one that the sentinels choose."""
+    site = SentinelSite(sentinels)
+    with Load(site, 4) as load:
+        load.run(1)
+        before = time.monotonic()
+        old = sentinels.primary
+        getattr(old, how)()
+        load.served("sessions go on")
+        wait_until(lambda: sentinels.primary is not old, "the sentinels name another primary")
+        load.served("sessions go on with the new primary")
+        load.run(0.5)
+        # As a replica of the new one: what it took alone is gone.
+        old.resume() if how == "pause" else old.start()
+        load.run(1)
+        load.served("sessions go on though the old primary is back")
+
+    assert [] == load.wrong
+    # Replication is asynchronous: only what was acknowledged just before may be missing.
+    assert 0 == load.lost(until=before - 0.5)
+    lost = load.lost()
+    figure(
+        f"Sentinel, {how}",
+        f"{load.gap:.1f} s without service, {load.refused} times 503, "
+        f"{lost} of {len(load.times)} acknowledged writes lost",
+    )
+
+
+@pytest.mark.timeout(120)
+class TestRevokeWait:
+    def test_confirmed(self, sentinels):
+        """A revocation that returns is on the replica, and so outlives the primary."""
+        site = SentinelSite(sentinels, SESSION_REVOKE_WAIT=(1, 500))
+        browsers = site.browsers(23, 3)
+
+        began = time.monotonic()
+        assert 3 == site.interface.revoke_sessions(23)
+        figure("confirmed revocation", f"{(time.monotonic() - began) * 1000:.1f} ms")
+        old = sentinels.primary
+        old.kill()
+        wait_until(lambda: sentinels.primary is not old, "the sentinels name another primary")
+
+        wait_until(lambda: not _fails(browsers[0]), "the new primary answers")
+        assert [{}, {}, {}] == [browser.read() for browser in browsers]
+
+    def test_unconfirmed(self, sentinels):
+        """Without its replica it ends the sessions, and says that no replica has confirmed it."""
+        site = SentinelSite(sentinels, SESSION_REVOKE_WAIT=(1, 500))
+        browsers = site.browsers(23, 3)
+        sentinels.replica.pause()
+
+        with pytest.raises(RevocationUnconfirmed) as caught:
+            site.interface.revoke_sessions(23)
+
+        assert (3, 0) == (caught.value.ended, caught.value.replicas)
+        assert [{}, {}, {}] == [browser.read() for browser in browsers]
+
+    def test_in_a_request(self, sentinels):
+        """A request that could not have its revocation confirmed is a 503."""
+        site = SentinelSite(sentinels, SESSION_REVOKE_WAIT=(1, 300))
+        browser, other = site.browsers(23, 2)
+        sentinels.replica.pause()
+
+        browser.visit(lambda: session.clear_user_sessions(keep_current=True), status=503)
+
+        assert {} == other.read()
+
+
+def _fails(browser):
+    try:
+        browser.read()
+    except AssertionError:
+        return True
+    return False
+
+
+def test_acl(sentinels):
+    """The users of the documentation suffice, for the servers and for the sentinels."""
+    for server in sentinels.servers:
+        server.ask(
+            "ACL", "SETUSER", "sessions", "reset", *rules("sessions"), "+wait", "+script|load"
+        )
+    for sentinel in sentinels.sentinels:
+        given = ["on", ">guide", "-@all", "+sentinel|masters"]
+        sentinel.ask("ACL", "SETUSER", "guide", "reset", *given)
+    url = sentinels.url.replace("://", "://sessions:a-long-password@")
+    url += "?sentinel_username=guide&sentinel_password=guide"
+
+    everything(Site(sentinels, SESSION_REDIS_URL=url, SESSION_REVOKE_WAIT=(1, 500)))

@@ -1,0 +1,1 @@
+"""Tests of the page that lists the devices of a user."""

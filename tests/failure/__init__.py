@@ -1,0 +1,1 @@
+"""Tests of what happens if Redis or the network fails."""

@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+import warnings
+from datetime import timedelta
+
+import flask
+import pytest
+import redis
+import redis.asyncio
+import redis.sentinel
+import valkey
+import valkey.asyncio
+
+from flask_redis_session import RedisSessionInterface, SettingError
+from flask_redis_session.settings import DEFAULTS, read_settings
+from tests.support.clients import application_client
+from tests.support.servers import HOST
+
+
+def settings_of(redis=None, prefix=None, **config):
+    """Read the settings of an application that has these."""
+    app = flask.Flask("app")
+    app.config.update(config)
+    return read_settings(app.config, redis=redis, prefix=prefix)
+
+
+def refused(**config):
+    """Return the error that an application with these settings starts with."""
+    app = flask.Flask("app")
+    app.config.update(config)
+    with pytest.raises(SettingError) as caught:
+        RedisSessionInterface().init_app(app)
+    return caught.value
+
+
+def test_defaults():
+    """Without a setting, sessions are as the documentation says."""
+    settings = settings_of()
+
+    assert (None, "redis://localhost:6379/0") == (settings.redis, settings.url)
+    assert "session:" == settings.prefix
+    assert ("user_id", "_user_id") == settings.user_keys
+    assert not settings.permanent
+    assert 86400.0 == settings.lifetime
+    assert None is settings.absolute
+    assert 60.0 == settings.touch_interval
+    assert None is settings.max_per_user
+    assert settings.device_info is True
+    assert "auto" == settings.load
+    assert None is settings.revoke_wait
+
+
+def test_defaults_may_be_written_down():
+    """To set every setting to its default changes nothing."""
+    assert settings_of() == settings_of(**DEFAULTS)
+
+
+def test_values_that_are_taken():
+    """Each setting takes the types that it is documented with."""
+
+    def device(request):
+        return None
+
+    settings = settings_of(
+        SESSION_REDIS_URL="redis://example.org/3",
+        SESSION_KEY_PREFIX="app:",
+        SESSION_USER_KEY="uid",
+        SESSION_PERMANENT=True,
+        SESSION_LIFETIME=3600,
+        SESSION_ABSOLUTE_LIFETIME=timedelta(hours=12),
+        SESSION_TOUCH_INTERVAL=0.5,
+        SESSION_MAX_PER_USER=3,
+        SESSION_DEVICE_INFO=device,
+        SESSION_LOAD="all",
+        SESSION_REVOKE_WAIT=[1, 100],
+    )
+
+    assert (None, "redis://example.org/3") == (settings.redis, settings.url)
+    assert "app:" == settings.prefix
+    assert ("uid",) == settings.user_keys
+    assert settings.permanent
+    assert 3600.0 == settings.lifetime
+    assert 43200.0 == settings.absolute
+    assert 0.5 == settings.touch_interval
+    assert 3 == settings.max_per_user
+    assert device is settings.device_info
+    assert "all" == settings.load
+    assert (1, 100) == settings.revoke_wait
+
+
+def test_user_keys_may_be_a_list():
+    """A configuration read from JSON has lists where Python would have tuples."""
+    assert ("a", "b") == settings_of(SESSION_USER_KEY=["a", "b"]).user_keys
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("SESSION_REDIS", value) for value in ("redis://localhost", b"redis://", 5, object())],
+        ("SESSION_REDIS", redis.ConnectionPool()),
+        ("SESSION_REDIS", redis.Redis),
+        ("SESSION_REDIS_URL", ""),
+        ("SESSION_REDIS_URL", 5),
+        ("SESSION_REDIS_URL", b"redis://localhost"),
+        ("SESSION_REDIS_URL", "localhost:6379"),
+        ("SESSION_REDIS_URL", "http://localhost"),
+        *[("SESSION_KEY_PREFIX", value) for value in ("", None, b"session:", 5, "\ud800")],
+        *[
+            ("SESSION_USER_KEY", value)
+            for value in ("", None, (), list[str](), 5, b"id", ("a", 5), ("",))
+        ],
+        *[("SESSION_USER_KEY", value) for value in ("", None, (), list[str](), 5, b"id")],
+        *[("SESSION_USER_KEY", value) for value in (("a", 5), ("",))],
+        *[("SESSION_USER_KEY", value) for value in ({"a"}, {"a": "b"})],
+        *[("SESSION_PERMANENT", value) for value in (None, 0, 1, "no", "False")],
+        *[
+            (name, value)
+            for name in ("SESSION_LIFETIME", "PERMANENT_SESSION_LIFETIME")
+            for value in (None, 0, -1, "86400", True, timedelta(0), timedelta(days=-1))
+        ],
+        *[("SESSION_LIFETIME", value) for value in (float("nan"), float("inf"), float("-inf"))],
+        *[("SESSION_ABSOLUTE_LIFETIME", value) for value in (0, -1, "1 d", False, timedelta(0))],
+        ("SESSION_ABSOLUTE_LIFETIME", float("inf")),
+        *[("SESSION_TOUCH_INTERVAL", value) for value in (None, -1, "60", True, float("nan"))],
+        *[("SESSION_MAX_PER_USER", value) for value in (0, -1, 1.5, "3", True)],
+        *[("SESSION_DEVICE_INFO", value) for value in (None, 0, 1, "yes", ("agent", "ip"))],
+        *[("SESSION_LOAD", value) for value in (None, "", "lazy", True, ["all"])],
+        *[("SESSION_REVOKE_WAIT", value) for value in (1, "1", (1,), (1, 2, 3), (0, 1), (1, 0))],
+        *[("SESSION_REVOKE_WAIT", value) for value in ((True, 1), (1, 0.5), {1: 2}, ("1", "2"))],
+    ],
+)
+def test_ill_typed(name, value):
+    """A value of the wrong type fails at start, with an error that names the setting."""
+    error = refused(**{name: value})
+
+    assert name == error.setting
+    assert str(error).startswith(f"{name}: ")
+
+
+def test_setting_error_is_a_value_error():
+    """What catches ValueError at the start of an application catches these errors."""
+    assert isinstance(refused(SESSION_LOAD="x"), ValueError)
+
+
+def test_two_servers():
+    """A client and a URL contradict each other."""
+    assert (
+        "SESSION_REDIS_URL"
+        == refused(SESSION_REDIS=redis.Redis(), SESSION_REDIS_URL="redis://localhost").setting
+    )
+
+
+def test_wait_in_a_cluster(cluster):
+    """A cluster has no one primary whose replicas could be waited for."""
+    error = refused(SESSION_REVOKE_WAIT=(1, 100), SESSION_REDIS_URL=cluster.url)
+    client = application_client(cluster)
+
+    assert "SESSION_REVOKE_WAIT" == error.setting
+    assert (
+        "SESSION_REVOKE_WAIT" == refused(SESSION_REVOKE_WAIT=(1, 100), SESSION_REDIS=client).setting
+    )
+
+    client.close()
+
+
+@pytest.mark.parametrize("lifetime", ["SESSION_LIFETIME", "PERMANENT_SESSION_LIFETIME"])
+def test_touch_interval_and_lifetime(lifetime):
+    """Sessions that are touched too seldom to stay alive are a contradiction."""
+    error = refused(**{"SESSION_TOUCH_INTERVAL": 60, lifetime: 60})
+
+    assert "SESSION_TOUCH_INTERVAL" == error.setting
+    assert lifetime in str(error)
+
+
+def test_short_lifetime_alone():
+    """A lifetime below the default touch interval is no contradiction: nobody set that."""
+    assert 10.0 == settings_of(SESSION_LIFETIME=10).lifetime
+
+
+def test_arguments_rule_over_the_configuration():
+    """What is given to the interface wins over what app.config says, a URL included."""
+    client = redis.Redis()
+
+    settings = settings_of(
+        redis=client,
+        prefix="mine:",
+        SESSION_REDIS_URL="redis://example.org",
+        SESSION_REDIS=redis.Redis(),
+        SESSION_KEY_PREFIX="theirs:",
+    )
+
+    assert client is settings.redis
+    assert None is settings.url
+    assert "mine:" == settings.prefix
+
+
+@pytest.mark.parametrize("value", ["redis://localhost", 5])
+def test_wrong_argument(value):
+    """An error in an argument names the argument."""
+    with pytest.raises(SettingError) as caught:
+        RedisSessionInterface(redis=value).init_app(flask.Flask("app"))
+
+    assert "redis" == caught.value.setting
+
+
+@pytest.mark.parametrize("value", ["", b"session:", "\ud800"])
+def test_wrong_prefix_argument(value):
+    """An error in the prefix that is given as an argument names the prefix."""
+    with pytest.raises(SettingError) as caught:
+        RedisSessionInterface(prefix=value).init_app(flask.Flask("app"))
+
+    assert "prefix" == caught.value.setting
+
+
+def test_assigned_interface_checks_at_the_first_request():
+    """Where the interface is only assigned, its settings are read by the first request."""
+    app = flask.Flask("app")
+    app.config["SESSION_LOAD"] = "lazy"
+    app.testing = True
+    app.session_interface = RedisSessionInterface()
+
+    with pytest.raises(SettingError):
+        app.test_client().get("/")
+
+
+class TestClients:
+    @pytest.mark.parametrize(
+        "client",
+        [
+            redis.Redis(),
+            redis.Redis(decode_responses=True),
+            redis.Redis(protocol=3),
+            redis.StrictRedis(),
+            redis.sentinel.Sentinel([(HOST, 1)]).master_for("sessions"),
+            valkey.Valkey(),
+            valkey.Valkey(decode_responses=True),
+            valkey.sentinel.Sentinel([(HOST, 1)]).master_for("sessions"),
+        ],
+    )
+    @pytest.mark.parametrize("given", ["argument", "setting"])
+    def test_taken(self, client, given):
+        """Each client is used as it is, never replaced by another."""
+        if given == "argument":
+            settings = settings_of(redis=client)
+        else:
+            settings = settings_of(SESSION_REDIS=client)
+
+        assert client is settings.redis
+
+    @pytest.mark.parametrize("library", [redis, valkey])
+    def test_cluster(self, cluster, library):
+        """A cluster's client is used as it is."""
+        kind = library.RedisCluster if library is redis else library.ValkeyCluster
+        client = kind(host=HOST, port=cluster.nodes[0].port)
+
+        assert client is settings_of(SESSION_REDIS=client).redis
+
+        client.close()
+
+    @pytest.mark.parametrize(
+        "client",
+        [
+            redis.asyncio.Redis(),
+            redis.asyncio.RedisCluster(host=HOST),
+            type("Own", (redis.asyncio.Redis,), {})(),
+            redis.asyncio.sentinel.Sentinel([(HOST, 1)]).master_for("sessions"),
+            valkey.asyncio.Valkey(),
+            valkey.asyncio.ValkeyCluster(host=HOST),
+        ],
+    )
+    def test_asyncio(self, client):
+        """A client of asyncio is refused: Flask's sessions are opened and saved without await."""
+        assert "SESSION_REDIS" == refused(SESSION_REDIS=client).setting
+
+
+class TestNearMisses:
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("SESSION_LIFE_TIME", "SESSION_LIFETIME"),
+            ("SESSION_LIFETIMES", "SESSION_LIFETIME"),
+            ("SESION_LIFETIME", "SESSION_LIFETIME"),
+            ("SESSION_REDIS_URI", "SESSION_REDIS_URL"),
+            ("SESSION_KEYPREFIX", "SESSION_KEY_PREFIX"),
+            ("SESSION_USER_KEYS", "SESSION_USER_KEY"),
+            ("SESSIONS_PERMANENT", "SESSION_PERMANENT"),
+            ("SESSION_ABSOLUT_LIFETIME", "SESSION_ABSOLUTE_LIFETIME"),
+            ("SESSION_TOUCH_INTERVALL", "SESSION_TOUCH_INTERVAL"),
+            ("SESSION_MAX_PER_USERS", "SESSION_MAX_PER_USER"),
+            ("SESSION_DEVICES_INFO", "SESSION_DEVICE_INFO"),
+            ("SESSION_LOADS", "SESSION_LOAD"),
+            ("SESSION_REVOKE_WAITS", "SESSION_REVOKE_WAIT"),
+            ("PERMANENT_SESSION_LIFE_TIME", "PERMANENT_SESSION_LIFETIME"),
+        ],
+    )
+    def test_warned_of(self, name, meant):
+        """A name that is almost a setting is warned of, with the name that was meant."""
+        with pytest.warns(UserWarning, match=f"{name} is no setting; did you mean {meant}?"):
+            settings_of(**{name: 1})
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            # Flask-Login's
+            "SESSION_PROTECTION",
+            "USE_SESSION_FOR_NEXT",
+            "REMEMBER_COOKIE_DURATION",
+            # Flask-Session's
+            "SESSION_TYPE",
+            "SESSION_USE_SIGNER",
+            "SESSION_ID_LENGTH",
+            "SESSION_SERIALIZATION_FORMAT",
+            "SESSION_CACHELIB",
+            "SESSION_MEMCACHED",
+            "SESSION_MONGODB",
+            "SESSION_MONGODB_DB",
+            "SESSION_MONGODB_COLLECT",
+            "SESSION_SQLALCHEMY",
+            "SESSION_SQLALCHEMY_TABLE",
+            "SESSION_SQLALCHEMY_SCHEMA",
+            "SESSION_SQLALCHEMY_BIND_KEY",
+            "SESSION_SQLALCHEMY_SEQUENCE",
+            "SESSION_CLEANUP_N_REQUESTS",
+            "SESSION_FILE_DIR",
+            "SESSION_FILE_MODE",
+            "SESSION_FILE_THRESHOLD",
+            "SESSION_DYNAMODB",
+            "SESSION_DYNAMODB_TABLE_NAME",
+            # an application's own
+            "SESSION_GREETING",
+            "SESSION",
+            "REDIS_URL",
+            "session_lifetimes",
+        ],
+    )
+    def test_foreign(self, name):
+        """The settings of other libraries and of the application itself are left in peace."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            settings_of(**{name: 1})
