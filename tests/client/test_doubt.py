@@ -142,9 +142,9 @@ def test_expected_refusals_keep_the_connection(valkey):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_connections_in_use_stay(proxy, library):
+def test_connections_in_use_stay(valkey, proxy, library):
     """A refusal closes no connection of the application's client while somebody uses it."""
-    with application_client(_At(proxy), library=library) as client:
+    with application_client(valkey, library=library, port=proxy.port) as client:
         way = Commands(lambda: client)
         pool = client.connection_pool
         used = pool.get_connection(*(() if library == "redis" else ("GET",)))
@@ -157,13 +157,6 @@ def test_connections_in_use_stay(proxy, library):
 
         assert 7 == used.read_response()
         pool.release(used)
-
-
-class _At:
-    """The address of a proxy, as a client of the tests takes it."""
-
-    def __init__(self, proxy):
-        self.address = {"host": HOST, "port": proxy.port}
 
 
 class TestAnotherServer:
@@ -186,7 +179,7 @@ class TestAnotherServer:
             if client == "url":
                 site = Site(old, SESSION_REDIS_URL=proxy.url)
             else:
-                site = Site(old, redis=application_client(_At(proxy), library=client))
+                site = Site(old, redis=application_client(old, library=client, port=proxy.port))
             browsers = site.browsers(23, 6)
             _at_once(old, browsers)
             proxy.lead_to(new.port)
