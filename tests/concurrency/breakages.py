@@ -94,9 +94,9 @@ def _index_after_the_cookie() -> None:
 
 
 def _script_before_index() -> None:
-    def indexed(self: SessionHashes, sid: str, script: Any, commands: Any) -> Any:
+    def indexed(self: SessionHashes, token: Any, script: Any, commands: Any, user: str) -> Any:
         ordered = [script, *(command for command in commands if command is not script)]
-        return original(self, sid, script, ordered)
+        return original(self, token, script, ordered, user)
 
     original = SessionHashes._indexed
     SessionHashes._indexed = indexed  # type: ignore[method-assign]
