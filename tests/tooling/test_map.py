@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import flask_redis_session
 from flask_redis_session.settings import DEFAULTS
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
-PACKAGE = ROOT / "flask_redis_session"
+PACKAGE = Path(flask_redis_session.__file__).parent
 MAP = (TESTS / "README.md").read_text("utf-8")
 
 
