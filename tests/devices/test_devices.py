@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 import pytest
-from flask_login import LoginManager  # type: ignore[import-untyped]
+from flask_login import LoginManager
 
 from flask_redis_session import SettingError
 from flask_redis_session.devices import blueprint
@@ -35,7 +35,7 @@ USERS = ["23", "a:b", "user:23", "Zoë Müller", "*", "a b", "../x", "23\n", "�
 
 
 def _with_wtf(server: Server, **options: Any) -> flask.Flask:
-    from flask_wtf import CSRFProtect  # type: ignore[import-untyped]
+    from flask_wtf import CSRFProtect
 
     app = bare_app(server)
     app.secret_key = "for Flask-WTF"

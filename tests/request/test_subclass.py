@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import flask
 import pytest
 
-from flask_redis_session import RedisSessionInterface
+from flask_redis_session import RedisSessionInterface, session
 from tests.support.clients import shared_client
 from tests.support.webapp import Site, make_app, session
 
@@ -106,7 +105,7 @@ def test_regenerate(valkey):
     browser.set(a=1)
     old = browser.twin()
 
-    browser.visit(lambda: flask.current_app.session_interface.regenerate(flask.session))
+    browser.visit(lambda: site.interface.regenerate(session))
 
     assert {} == old.read()
     assert {"a": 1} == browser.read()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
+from typing import Any
 
 import pytest
 from flask_login import LoginManager, UserMixin, login_user, logout_user
@@ -11,7 +12,7 @@ from flask_login import LoginManager, UserMixin, login_user, logout_user
 from tests.support.webapp import Site, each, session, sids
 
 
-class Person(UserMixin):
+class Person(UserMixin):  # type: ignore[misc]
     """Somebody whom Flask-Login signs in."""
 
     def __init__(self, name):
@@ -347,7 +348,8 @@ class TestSeveral:
 def test_enumerations(valkey, value, text):
     """A member of an enumeration counts as the value that is stored of it."""
     site = Site(valkey)
-    member = enum.Enum("Names", {"IT": value}, type=type(value)).IT
+    names: Any = enum.Enum("Names", {"IT": value}, type=type(value))  # type: ignore[misc]
+    member = names.IT
 
     assert [] == site.interface.list_sessions(member)
 
