@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flask_redis_session import RedisSessionInterface
 from tests.support.clients import shared_client
 from tests.support.webapp import Site, make_app, session
 
