@@ -12,7 +12,7 @@ from flask import session as current_session
 from flask.sessions import SessionInterface, SessionMixin
 
 from .application import ApplicationBackend
-from .cookie import read_cookie
+from .cookie import as_wanted, read_cookie
 from .errors import StoreUnavailable
 from .hints import give_hints
 from .refusal import refuse, vary
@@ -142,7 +142,7 @@ class RedisSessionInterface(SessionInterface):
         except StoreUnavailable as failure:
             refuse(app, response, failure)
             return
-        outcome = outcome.with_cookie(wanted=wanted)
+        outcome = as_wanted(outcome, wanted=wanted)
         send_events(app, session, outcome.events)
         if outcome.signed_in is not None and outcome.token is not None:
             backend.users.revoke_surplus(outcome.signed_in, keep=outcome.token.sid)

@@ -146,18 +146,6 @@ class Outcome:
     events: tuple[Event, ...] = ()
     signed_in: str | None = None
 
-    def with_cookie(self, *, wanted: bool | None) -> Outcome:
-        """Return the outcome as the application wants it; a deletion of the cookie stays.
-
-        :param wanted: whether to send the cookie of a live session; ``None``: if that is due.
-        """
-        if wanted is None or self.cookie == "clear":
-            return self
-        if not wanted:
-            return replace(self, cookie="leave")
-        is_sent = self.phase != "live" or self.cookie == "fresh"
-        return self if is_sent else replace(self, cookie="refresh")
-
 
 def save(draft: Draft, send: Callable[[Step], Reply]) -> Outcome:
     """Save what a request wants of its session.
