@@ -47,7 +47,10 @@ class ApplicationBackend:
 
     def __init__(self, settings: Settings, app: Flask | None = None) -> None:
         self.settings = settings
-        self._app: Callable[[], Flask | None] = _nobody if app is None else ref(app)
+        #: Returns the application, if there is one and it still lives.
+        self.app: Callable[[], Flask | None] = _nobody if app is None else ref(app)
+        #: Whether anything was asked of it. Until then the application may change its settings.
+        self.is_in_use = app is None
         self.absolute = settings.absolute
         self.redis = Commands(self._client)
         self.hashes = SessionHashes(
@@ -74,7 +77,7 @@ class ApplicationBackend:
     @cached_property
     def user_keys(self) -> UserKeys:
         """The keys that say whose a session is; Flask-Login may come after the sessions."""
-        return user_keys(self.settings.user_keys, self._app())
+        return user_keys(self.settings.user_keys, self.app())
 
     def _client(self) -> Any:
         if self.settings.url is None:
@@ -181,7 +184,7 @@ class ApplicationBackend:
         :param reason: why, as :data:`~.signals.session_ended` lists.
         """
         for sid in sids if session_ended.receivers else ():
-            session_ended.send(self._app(), sid=sid, user_id=user, reason=reason)
+            session_ended.send(self.app(), sid=sid, user_id=user, reason=reason)
 
     def send(self, step: Step) -> Reply:
         """Send a step of a save to Redis and return the reply.

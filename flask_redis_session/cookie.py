@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .request.outcome import Outcome
 from .storage.token import Token, parse_cookie
 
 if TYPE_CHECKING:
@@ -40,6 +42,22 @@ def read_cookies(request: Request, name: str) -> tuple[Token, ...]:
             return (token,)
     tokens = (parse_cookie(value) for value in request.cookies.getlist(name))
     return tuple(dict.fromkeys(token for token in tokens if token is not None))[:MOST_COOKIES]
+
+
+def as_wanted(outcome: Outcome, *, wanted: bool | None) -> Outcome:
+    """Return the outcome of a save with what an application wants of the cookie.
+
+    If its session ended, it is deleted in any case.
+
+    :param outcome: what came of the save.
+    :param wanted: whether to send the cookie of a live session; ``None``: if that is due.
+    """
+    if wanted is None or outcome.cookie == "clear":
+        return outcome
+    if not wanted:
+        return replace(outcome, cookie="leave")
+    is_sent = outcome.phase != "live" or outcome.cookie == "fresh"
+    return outcome if is_sent else replace(outcome, cookie="refresh")
 
 
 class CookieFlags:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from flask_redis_session.storage.commit import Committed, Lifetime
@@ -130,15 +130,3 @@ class Outcome:
     written: Changes | None = None
     events: tuple[Event, ...] = ()
     signed_in: str | None = None
-
-    def with_cookie(self, *, wanted: bool | None) -> Outcome:
-        """Return the outcome as the application wants it; a deletion of the cookie stays.
-
-        :param wanted: whether to send the cookie of a live session; ``None``: if that is due.
-        """
-        if wanted is None or self.cookie == "clear":
-            return self
-        if not wanted:
-            return replace(self, cookie="leave")
-        is_sent = self.phase != "live" or self.cookie == "fresh"
-        return self if is_sent else replace(self, cookie="refresh")
