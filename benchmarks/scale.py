@@ -24,7 +24,7 @@ from wsgi import Browser
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from flask_redis_session.storage.session_hash import _COMMIT
+from flask_redis_session.storage.commit import _COMMIT
 from flask_redis_session.storage.user_index import _INDEX
 from tests.support.servers import HOST, Link, Server, wait_until
 

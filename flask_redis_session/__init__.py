@@ -1,5 +1,6 @@
 """Server-side sessions for Flask: one Redis hash each, written by what changed."""
 
+from .current import session as session
 from .errors import RevocationIncomplete as RevocationIncomplete
 from .errors import RevocationUnconfirmed as RevocationUnconfirmed
 from .errors import SessionError as SessionError
@@ -26,4 +27,5 @@ __all__ = [
     "UnstorableValue",
     "WrongType",
     "register_type",
+    "session",
 ]

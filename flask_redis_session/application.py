@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -15,12 +16,15 @@ from .errors import SettingError, StoreUnavailable
 from .request.backend import Loaded, Usage
 from .request.draft import Terms
 from .request.loading import LoadPlans
-from .request.save import Create, Reply, Step, Touch, Touched, Written
+from .request.outcome import Create, Reply, Step, Touch, Touched, Written
 from .request.touch_memory import TouchMemory
+from .request.user import UserKeys, user_keys
+from .request.user_advice import UserAdvice
 from .settings import Settings
 from .signals import session_ended
+from .storage.commit import Lifetime
 from .storage.record import SEEN, Changes, Record, field_of
-from .storage.session_hash import Lifetime, SessionHashes
+from .storage.session_hash import SessionHashes
 from .storage.token import Token, new_token
 from .storage.user_sessions import UserSessions
 
@@ -43,8 +47,10 @@ class ApplicationBackend:
 
     def __init__(self, settings: Settings, app: Flask | None = None) -> None:
         self.settings = settings
-        self._app: Callable[[], Flask | None] = _nobody if app is None else ref(app)
-        self.user_keys = settings.user_keys
+        #: Returns the application, if there is one and it still lives.
+        self.app: Callable[[], Flask | None] = _nobody if app is None else ref(app)
+        #: Whether anything was asked of it. Until then the application may change its settings.
+        self.is_in_use = app is None
         self.absolute = settings.absolute
         self.redis = Commands(self._client)
         self.hashes = SessionHashes(
@@ -64,8 +70,14 @@ class ApplicationBackend:
         self._plans = LoadPlans() if settings.load == "auto" else None
         #: The flags of the application's cookie.
         self.cookie_flags = CookieFlags()
+        self._user_advice = UserAdvice()
         #: What this process touched lately.
         self.touches = TouchMemory()
+
+    @cached_property
+    def user_keys(self) -> UserKeys:
+        """The keys that say whose a session is; Flask-Login may come after the sessions."""
+        return user_keys(self.settings.user_keys, self.app())
 
     def _client(self) -> Any:
         if self.settings.url is None:
@@ -97,6 +109,21 @@ class ApplicationBackend:
             record = self._touched_early(token, record)
         return record, fields
 
+    def choose(self, tokens: Sequence[Token]) -> Token:
+        """Return the cookie that counts among several of one name.
+
+        The first one that opens a session counts, else one that was rotated away or signed out
+        lately: a request without either is not to get a new session beside it.
+
+        :param tokens: the cookies.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        standings = self.hashes.standings(tokens)
+        for standing in ("live", "rotated"):
+            if standing in standings:
+                return tokens[standings.index(standing)]
+        return tokens[0]
+
     def _is_running_out(self, record: Record) -> bool:
         """Tell whether a session may end, for want of use, while this request goes on."""
         seen, idle = record.seen, record.idle
@@ -123,7 +150,8 @@ class ApplicationBackend:
         """Return the fields to ask for; ``None``: all."""
         if self._plans is None or key is None or usage.fetches >= MOST_FETCHES:
             return None
-        wanted = {*map(field_of, self.user_keys if key in self.user_keys else (key,))}
+        roots = self.user_keys.roots
+        wanted = {*map(field_of, roots if key in roots else (key,))}
         if usage.fetches:
             return tuple(wanted)
         usage.first = wanted
@@ -141,6 +169,13 @@ class ApplicationBackend:
                 plan.load_whole()
             plan.learn(usage.fields, usage.fetches - 1, usage.everything, usage.first)
 
+    def advise(self, session: Mapping[str, Any]) -> None:
+        """Tell the application, once, if a session that is nobody's holds something.
+
+        :param session: the session.
+        """
+        self._user_advice.give(self.user_keys, session)
+
     def announce(self, user: str | None, sids: Iterable[str], reason: str) -> None:
         """Send the signal that these sessions ended.
 
@@ -149,7 +184,7 @@ class ApplicationBackend:
         :param reason: why, as :data:`~.signals.session_ended` lists.
         """
         for sid in sids if session_ended.receivers else ():
-            session_ended.send(self._app(), sid=sid, user_id=user, reason=reason)
+            session_ended.send(self.app(), sid=sid, user_id=user, reason=reason)
 
     def send(self, step: Step) -> Reply:
         """Send a step of a save to Redis and return the reply.
@@ -160,7 +195,7 @@ class ApplicationBackend:
         if isinstance(step, Touch):
             return Touched(self._touch(step))
         if isinstance(step, Create):
-            token = new_token(step.permanent)
+            token = new_token(step.permanent, step.sid)
             created = self.hashes.create(token, step.changes, step.lifetime, step.binding)
             return Written(step, token, created)
         fresh = step.token.rotated() if step.rotates else None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from difflib import get_close_matches
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,7 +26,8 @@ DEFAULTS: dict[str, Any] = {
     "SESSION_REDIS": None,
     "SESSION_REDIS_URL": None,
     "SESSION_KEY_PREFIX": DEFAULT_PREFIX,
-    "SESSION_USER_KEY": ("user_id", "_user_id"),
+    "SESSION_USER_KEY": None,
+    "SESSION_USER_LOOKUP": None,
     "SESSION_PERMANENT": False,
     "SESSION_LIFETIME": timedelta(days=1),
     "SESSION_ABSOLUTE_LIFETIME": None,
@@ -39,23 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "SESSION_REVOKE_WAIT": None,
 }
 
-# Names that resemble ours and are meant: Flask's own, Flask-Login's and Flask-Session's.
-_FOREIGN = {
-    "PERMANENT_SESSION_LIFETIME",
-    "SESSION_COOKIE_NAME",
-    "SESSION_COOKIE_DOMAIN",
-    "SESSION_COOKIE_PATH",
-    "SESSION_COOKIE_HTTPONLY",
-    "SESSION_COOKIE_SECURE",
-    "SESSION_COOKIE_PARTITIONED",
-    "SESSION_COOKIE_SAMESITE",
-    "SESSION_REFRESH_EACH_REQUEST",
-    "SESSION_PROTECTION",
-    "SESSION_TYPE",
-    "SESSION_USE_SIGNER",
-    "SESSION_ID_LENGTH",
-    "SESSION_SERIALIZATION_FORMAT",
-}
+_SURROGATE = "holds a lone surrogate; remove it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +48,8 @@ class Settings:
     :param redis: the client, or ``None`` where ``url`` names the server.
     :param url: the server, or ``None`` where ``redis`` is the client.
     :param prefix: ``SESSION_KEY_PREFIX``.
-    :param user_keys: ``SESSION_USER_KEY``, as a tuple.
+    :param user_keys: ``SESSION_USER_KEY``, as a tuple; ``None``: Flask-Login's, or ``user_id``.
+    :param user_lookup: ``SESSION_USER_LOOKUP``.
     :param permanent: ``SESSION_PERMANENT``.
     :param lifetime: ``SESSION_LIFETIME`` in seconds.
     :param absolute: ``SESSION_ABSOLUTE_LIFETIME`` in seconds.
@@ -79,7 +63,8 @@ class Settings:
     redis: Any
     url: str | None
     prefix: str
-    user_keys: tuple[str, ...]
+    user_keys: tuple[str, ...] | None
+    user_lookup: Callable[[str], object] | None
     permanent: bool
     lifetime: float
     absolute: float | None
@@ -98,13 +83,13 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
     :param prefix: a prefix given to the interface, likewise.
     :raises SettingError: where one is ill-typed or contradicts another.
     """
-    warn_of_near_misses(config)
     client, url = _server(config, redis)
     settings = Settings(
         redis=client,
         url=url,
         prefix=_prefix(config, prefix),
         user_keys=_user_keys(_get(config, "SESSION_USER_KEY")),
+        user_lookup=_user_lookup(_get(config, "SESSION_USER_LOOKUP")),
         permanent=_flag(config, "SESSION_PERMANENT"),
         lifetime=_seconds(config, "SESSION_LIFETIME"),
         absolute=_optional_seconds(config, "SESSION_ABSOLUTE_LIFETIME"),
@@ -117,18 +102,6 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
     if "PERMANENT_SESSION_LIFETIME" in config:
         _seconds(config, "PERMANENT_SESSION_LIFETIME")
     return settings
-
-
-def warn_of_near_misses(config: Mapping[str, Any]) -> None:
-    """Warn of names in the configuration that look like misspelt settings.
-
-    :param config: ``app.config``.
-    """
-    for name in config:
-        if name in DEFAULTS or name in _FOREIGN or not name.isupper():
-            continue
-        for meant in get_close_matches(name, [*DEFAULTS, *_FOREIGN], n=1, cutoff=0.88):
-            warnings.warn(f"{name} is no setting; did you mean {meant}?", stacklevel=2)
 
 
 def _get(config: Mapping[str, Any], name: str) -> Any:
@@ -170,23 +143,45 @@ def _prefix(config: Mapping[str, Any], given: Any) -> str:
     value = _get(config, name) if given is None else given
     if not isinstance(value, str) or not value:
         raise SettingError(name, f"expects a str that is not empty, not {value!r}.")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise SettingError(name, "holds a lone surrogate; remove it.") from None
+    if not _is_utf8(value):
+        raise SettingError(name, _SURROGATE)
     return value
 
 
-def _user_keys(value: Any) -> tuple[str, ...]:
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _user_keys(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    name = "SESSION_USER_KEY"
     keys = (value,) if isinstance(value, str) else value
     if (
         not isinstance(keys, (tuple, list))
         or not keys
         or not all(isinstance(key, str) and key for key in keys)
     ):
-        problem = f"expects a session key or a tuple of them, not {value!r}."
-        raise SettingError("SESSION_USER_KEY", problem)
+        problem = f"expects a session key, a tuple of them or None, not {value!r}."
+        raise SettingError(name, problem)
+    for key in keys:
+        if not _is_utf8(key):
+            raise SettingError(name, _SURROGATE)
+        if not all(key.split(".")):
+            problem = f'a dot stands between the parts of a path, as in "user.sub"; not so {key!r}.'
+            raise SettingError(name, problem)
     return tuple(keys)
+
+
+def _user_lookup(value: Any) -> Callable[[str], object] | None:
+    if value is None or callable(value):
+        return value  # type: ignore[no-any-return]
+    problem = f"expects a callable that takes what is typed and returns an id, not {value!r}."
+    raise SettingError("SESSION_USER_LOOKUP", problem)
 
 
 def _flag(config: Mapping[str, Any], name: str) -> bool:

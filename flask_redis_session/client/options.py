@@ -18,6 +18,7 @@ SETTING = "SESSION_REDIS_URL"
 _FILES = {"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"}
 _TEXTS = {"ssl_ca_data", "ssl_cert_reqs", "ssl_ciphers", "ssl_password", "username", "password"}
 _TEXTS |= {"client_name", "lib_name", "lib_version", "protocol"}
+_CERT_REQS = ("required", "optional", "none")
 _SENTINEL_TEXTS = {"sentinel_username", "sentinel_password"}
 
 #: Of the options that redis-py converts: a list of classes has no form in a URL, and ``timeout``
@@ -81,6 +82,8 @@ def options_of(query: str, *, sentinel: bool) -> dict[str, Any]:
             0 < value <= MOST or (value == 0 and (value is False or name in _MAY_BE_0))
         ):
             refuse(f"the option {name} is out of range")
+        if name == "ssl_cert_reqs" and value not in _CERT_REQS:
+            refuse(f"the option {name} has one of the values {', '.join(_CERT_REQS)}")
         if name in _FILES and not _exists(value):
             refuse(f"the option {name} names a file that does not exist")
         options[name] = Hidden(value) if name == "ssl_password" else value

@@ -63,7 +63,7 @@ class Visitor:
                 "The devices page needs the sessions of flask-redis-session: "
                 "app.session_interface = RedisSessionInterface()."
             )
-        user = session._user()  # noqa: SLF001 (the session knows which key holds its user)
+        user = session._somebody()  # noqa: SLF001 (the session knows which key holds its user)
         return None if user is None else cls(session, user)
 
     def page(self, number: int, size: int) -> Page:
@@ -78,12 +78,14 @@ class Visitor:
         now = datetime.now(timezone.utc)
         sid = self.session.sid
         shown = [info for info in found[:size] if info.sid != sid]
-        if number == 1 and sid is not None:
+        if number == 1 and not self.session.new:
             mine = next((info for info in found if info.sid == sid), None)
-            shown.insert(0, replace(mine or self._this_one(sid), current=True, last_seen_at=now))
+            shown.insert(
+                0, replace(mine or self._this_one(sid, now), current=True, last_seen_at=now)
+            )
         return Page(number, shown, len(found) > size, now)
 
-    def _this_one(self, sid: str) -> SessionInfo:
+    def _this_one(self, sid: str, now: datetime) -> SessionInfo:
         """Describe the current session if it is not among those seen last."""
         session = self.session
         backend = backend_of(current_app)
@@ -91,9 +93,9 @@ class Visitor:
         return SessionInfo(
             sid,
             self.user,
-            session.created_at,
-            session.last_seen_at,
-            session.expires_at,
+            session.created_at or now,
+            session.last_seen_at or now,
+            session.expires_at or now,
             *device,
         )
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flask_redis_session.storage.record import Record
 from flask_redis_session.storage.token import Token
 from flask_redis_session.storage.user_sessions import UserSessions
+
+from .user import UserKeys
 
 if TYPE_CHECKING:
     from flask import Request
@@ -21,21 +23,29 @@ When = datetime | timedelta | float
 class SessionBackend(Protocol):
     """Where a session comes from: the sessions of one application."""
 
-    #: The session keys that hold the user's id; the first present counts.
-    user_keys: tuple[str, ...]
     #: Seconds that no session outlives; ``None``: no limit.
     absolute: float | None
     #: The sessions of users.
     users: UserSessions
 
+    @property
+    def user_keys(self) -> UserKeys:
+        """The keys that say whose a session is."""
+
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
         """Load what is needed to know a key, or every key where it is ``None``."""
+
+    def choose(self, tokens: Sequence[Token]) -> Token:
+        """Return the cookie that counts among several of one name."""
 
     def learn(self, usage: Usage) -> None:
         """Take note of what a request used of a session that it loaded."""
 
     def ended(self, token: Token) -> None:
         """Note that a cookie opens nothing any more."""
+
+    def advise(self, session: Mapping[str, Any]) -> None:
+        """Tell the application, once, if a session that is nobody's holds something."""
 
     def device(self, request: Request | None) -> tuple[str | None, str | None]:
         """Return the user agent and the address to keep of a sign-in."""

@@ -52,6 +52,7 @@ class Draft:
     :param binding: whose the session becomes; ``None`` if it stays whose it is.
     :param loaded: the fields that were loaded, as Redis holds them.
     :param dropped: those of them that the request deleted, or that cannot be read.
+    :param sid: the public id that the request was told of a session that is not stored yet.
     :param permanent: whether the session is to be permanent.
     :param permanent_anew: the same, if the cookie turns out to open nothing.
     :param rotates: whether the application asked for a fresh secret.
@@ -69,6 +70,7 @@ class Draft:
     binding: Binding | None = None
     loaded: Mapping[bytes, bytes] = field(default_factory=dict)
     dropped: Collection[bytes] = ()
+    sid: str | None = None
     permanent: bool = False
     permanent_anew: bool = False
     rotates: bool = False

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from flask_redis_session.errors import UnreadableValue, UnstorableValue
 from flask_redis_session.storage.record import Changes, field_of, key_of
 
-from .codec import FROZEN, decode, encode
+from .codec import FROZEN, decode, encode, is_same
 from .loading import MOST_FIELDS
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ class TrackedMapping(MutableMapping[str, Any]):
             name = _field(key)
             if name is None:
                 raise UnstorableValue(key, "the key holds a lone surrogate; remove it.")
-            if not _is_same(self._fields.get(name), text):
+            if not is_same(self._fields.get(name), text):
                 encoded[name] = text
         return encoded
 
@@ -320,16 +320,3 @@ def _field(key: str) -> bytes | None:
         return field_of(key)
     except UnicodeEncodeError:
         return None
-
-
-def _is_same(stored: bytes | None, text: bytes) -> bool:
-    if stored is None or stored == text:
-        return stored is not None
-    if stored[:1] == stored[-1:] == b'"' and b"\\" not in stored:
-        # There is no other way to write such a string.
-        return False
-    try:
-        # Another program may have written the same value with other white space.
-        return encode("", decode(stored)) == text
-    except (UnreadableValue, UnstorableValue):
-        return False

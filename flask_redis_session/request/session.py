@@ -9,6 +9,7 @@ from flask.sessions import SessionMixin
 from flask_redis_session.errors import RevocationIncomplete, StoreUnavailable
 from flask_redis_session.storage.record import SessionInfo, expiry, moment
 from flask_redis_session.storage.revocation import Selection
+from flask_redis_session.storage.token import new_sid
 
 from .backend import Usage, When
 from .state import SessionState
@@ -21,7 +22,7 @@ class RedisSession(SessionState, SessionMixin):
     Nested changes are noticed without ``session.modified = True``.
 
     :param backend: where it comes from.
-    :param token: what the request's cookie says; ``None`` if there is no such cookie.
+    :param tokens: what the request's cookies of our name say.
     :param permanent: whether a new session starts permanent.
     :param request: the request that it is opened for.
     """
@@ -30,9 +31,17 @@ class RedisSession(SessionState, SessionMixin):
     accessed = False
 
     @property
-    def sid(self) -> str | None:
-        """The public id, safe to log and to show; ``None`` until the session is stored."""
-        return self._token.sid if self._is_stored() and self._token else None
+    def sid(self) -> str:
+        """The public id, safe to log and to show; with a cookie, to ask for it loads the session.
+
+        It is chosen when it is first asked for, and the session is stored under it. It is another
+        one after ``clear()``, and if a sign-in gets a session of its own.
+        """
+        if self._is_stored() and self._token is not None:
+            return self._token.sid
+        if self._sid is None:
+            self._sid = new_sid()
+        return self._sid
 
     @property
     def new(self) -> bool:  # type: ignore[override]
@@ -84,7 +93,7 @@ class RedisSession(SessionState, SessionMixin):
         :raises TypeError: where ``user_id`` is of a type that no user id has.
         :raises StoreUnavailable: where Redis fails.
         """
-        user = self._user() if user_id is None else user_text("user_id", user_id)
+        user = self._somebody() if user_id is None else user_text("user_id", user_id)
         return [] if user is None else self._backend.users.list_sessions(user, current=self.sid)
 
     def clear_user_sessions(
@@ -103,12 +112,12 @@ class RedisSession(SessionState, SessionMixin):
         :raises TypeError: where ``user_id`` or ``before`` is of another type.
         :raises RevocationIncomplete: where Redis fails on the way.
         """
-        mine = self._user()
+        mine = self._user() if user_id is not None else self._somebody()
         user = mine if user_id is None else user_text("user_id", user_id)
         if user is None:
             return 0
         current = self.sid
-        keep = frozenset([current] if keep_current and current is not None else [])
+        keep = frozenset([current] if keep_current else [])
         selection = Selection(before=self._backend.users.epoch("before", before), keep=keep)
         ended = self._backend.users.revoke_from(user, selection, current)
         if current in ended:
@@ -117,13 +126,20 @@ class RedisSession(SessionState, SessionMixin):
             ended += self._end_unlisted(user, current, len(ended))
         return len(ended)
 
-    def _end_unlisted(self, user: str, current: str | None, ended: int) -> list[str]:
+    def _somebody(self) -> str | None:
+        """Return whose session it is; the application hears of one that is nobody's."""
+        user = self._user()
+        if user is None:
+            self._backend.advise(self)
+        return user
+
+    def _end_unlisted(self, user: str, current: str, ended: int) -> list[str]:
         """End this session, which was not among its user's; return its sid if it was alive.
 
         A sign-in of this request is not stored yet; or the index was evicted, or a reply was lost.
         """
         found: list[str] = []
-        if current is not None and self._record is not None and self._record.user == user:
+        if self._record is not None and self._record.user == user:
             found = self._backend.users.revoke_one(user, current)
             try:
                 is_there = not found and self._is_there()
@@ -139,7 +155,7 @@ class RedisSession(SessionState, SessionMixin):
         """Tell whether the session still exists, whoever's it may be by now."""
         if self._token is None:
             return False
-        key, usage = self._backend.user_keys[0], Usage(None, set())
+        key, usage = self._backend.user_keys.roots[0], Usage(None, set())
         return self._backend.load(self._token, key, usage)[0].standing != "gone"
 
     def __repr__(self) -> str:

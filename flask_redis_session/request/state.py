@@ -6,20 +6,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask_redis_session.errors import StoreUnavailable, UnstorableValue
+from flask_redis_session.errors import StoreUnavailable
 from flask_redis_session.storage.record import TOMBSTONE, Binding, Record
 from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend, Usage
 from .draft import Draft, Phase, Terms
-from .mapping import TrackedMapping
-from .save import Outcome, Reply, Step, save
-from .user import user_text
+from .outcome import Outcome, Reply, Step
+from .owner import OwnedMapping
+from .save import save
+from .user import UserKey
 
 if TYPE_CHECKING:
     from flask import Request
@@ -31,11 +32,11 @@ R = TypeVar("R")
 _TORN = "The session ended or changed its cookie while it was read. Please try again."
 
 
-class SessionState(TrackedMapping):
+class SessionState(OwnedMapping):
     """A mapping that loads itself when it is first used, and knows how it is to be saved.
 
     :param backend: where it comes from.
-    :param token: what the request's cookie says; ``None`` if there is no such cookie.
+    :param tokens: what the request's cookies of our name say.
     :param permanent: whether a new session starts permanent.
     :param request: the request that it is opened for.
     """
@@ -43,23 +44,25 @@ class SessionState(TrackedMapping):
     def __init__(
         self,
         backend: SessionBackend,
-        token: Token | None,
+        tokens: Sequence[Token],
         *,
         permanent: bool = False,
         request: Request | None = None,
     ) -> None:
-        super().__init__()
-        self._backend = backend
+        super().__init__(backend)
         self._request = request
         self._opened = monotonic()
         #: What is known of the session; see ``draft.py``.
-        self._phase: Phase = "new" if token is None else "unproved"
-        #: The cookie as the browser has it.
-        self._sent = token
+        self._phase: Phase = "unproved" if tokens else "new"
+        #: The cookie as the browser has it; the first of several, until Redis was asked.
+        self._sent = tokens[0] if tokens else None
+        self._others = tokens[1:]
         #: The cookie that opens the session; ``None`` if none does.
-        self._token = token
+        self._token = self._sent
         self._record: Record | None = None
-        self._complete = token is None
+        # The public id that the application was told, of a session that is not stored yet.
+        self._sid: str | None = None
+        self._complete = not tokens
         self._starts_permanent = permanent
         # None: the application has not assigned it.
         self._permanent: bool | None = None
@@ -86,7 +89,7 @@ class SessionState(TrackedMapping):
         self._permanent = bool(value)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key in self._backend.user_keys:
+        if key in self._backend.user_keys.roots:
             # A sign-in is judged by whose session it was before. It loads all there is: where it
             # turns out that it needs a session of its own, that one is to have it too.
             if self._complete:
@@ -101,6 +104,7 @@ class SessionState(TrackedMapping):
         super().clear()
         # As in Flask, whose session keeps it among what is cleared.
         self._permanent = self._starts_permanent
+        self._sid = None
 
     def _mutated(self) -> None:
         self._modified = True
@@ -132,6 +136,9 @@ class SessionState(TrackedMapping):
         if self._failure is not None:
             # One wait for a dead server is enough for one request.
             raise self._failure
+        if self._others:
+            token = self._sent = self._token = self._backend.choose((token, *self._others))
+            self._others = ()
         if self._usage is None:
             # The endpoint is known by now: Flask opens the session before it routes.
             endpoint = self._request.endpoint if self._request is not None else None
@@ -161,31 +168,18 @@ class SessionState(TrackedMapping):
     def _is_stored(self) -> bool:
         """Tell whether there is a session that the cookie opens, loading it to know."""
         if self._phase == "unproved":
-            self._fetch(self._backend.user_keys[0])
+            self._fetch(self._backend.user_keys.roots[0])
         return self._phase == "live"
 
     def _stored_record(self) -> Record | None:
         return self._record if self._is_stored() else None
 
-    def _user(self) -> str | None:
-        """Return whose session it is in this request."""
-        for key in self._backend.user_keys:
-            value = self.get(key)
-            if value is None or value == "":
-                continue
-            try:
-                return user_text(key, value)
-            except UnstorableValue as error:
-                if key in self._assigned:
-                    raise
-                # Nobody can have assigned it: another program has written it.
-                self._note_damage(key, error)
-        return None
+    def _binding(self, changed: Collection[UserKey]) -> Binding | None:
+        """Return whose the session becomes, or ``None`` if it stays whose it is.
 
-    def _binding(self) -> Binding | None:
-        """Return whose the session becomes, or ``None`` where it stays whose it is."""
-        keys = self._backend.user_keys
-        if not self._wiped and not any(k in self._assigned or k in self._deleted for k in keys):
+        :param changed: the user's keys that this request changed.
+        """
+        if not self._wiped and not changed:
             return None
         user = self._user()
         before = self._record.user if self._record is not None else None
@@ -227,7 +221,7 @@ class SessionState(TrackedMapping):
         if self._usage is not None:
             self._backend.learn(self._usage)
             self._usage = None
-        if self._modified is not False and self._needs_owner():
+        if self._others or (self._modified is not False and self._needs_owner()):
             self._is_stored()
         draft = Draft(
             terms,
@@ -235,6 +229,7 @@ class SessionState(TrackedMapping):
             self._token,
             self._sent,
             self._record,
+            sid=self._sid,
             permanent=self.permanent,
             permanent_anew=self._starts_permanent if self._permanent is None else self._permanent,
             is_late=monotonic() - self._opened > TOMBSTONE,
@@ -245,14 +240,16 @@ class SessionState(TrackedMapping):
             return replace(draft, permanent=permanent)
         if self._modified is None and not self._mutable:
             return draft
-        changes, binding = self._changes(), self._binding()
+        changes = self._changes()
+        changed = self._changed_keys(changes)
+        binding = self._binding(changed)
         return replace(
             draft,
             changes=changes,
             binding=binding,
             loaded=self._fields,
             dropped=self._dropped() if binding is not None else (),
-            rotates=self._rotates,
+            rotates=self._rotates or self._turns_user(changed),
             forced=self._forced,
         )
 
@@ -293,6 +290,7 @@ class SessionState(TrackedMapping):
                 self._complete = True
             self._settle(outcome.written)
             self._phase, self._token, self._record = "live", outcome.token, outcome.record
+            self._sid = None
             self._rotates = self._forced = False
         elif outcome.phase == "new" and self._phase != "new":
             self._end()

@@ -208,9 +208,9 @@ class SessionInfo:
 
     sid: str
     user_id: str
-    created_at: datetime | None
-    last_seen_at: datetime | None
-    expires_at: datetime | None
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
     user_agent: str | None = None
     ip_address: str | None = None
     current: bool = False

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from flask_redis_session.client.commands import HGETALL, HMGET, Command, Commands, Script, lua
 from flask_redis_session.errors import StoreUnavailable, WrongType
 
 from .clock import Clock
+from .commit import Committed, Lifetime, commit_command, committed
 from .record import (
-    ADDRESS,
-    AGENT,
     BORN,
     IDLE,
     SECRET,
@@ -26,54 +24,11 @@ from .record import (
     mark,
     number,
     standing_of,
-    text,
 )
 from .token import Token
 from .user_index import UserIndex
 
-_SECRETS = lua(__package__, "secrets.lua")
-_COMMIT = Script(_SECRETS, lua(__package__, "commit.lua"))
-_PROVE = Script(_SECRETS, lua(__package__, "prove.lua"))
-
-
-@lru_cache(maxsize=64)
-def _seconds(idle: float) -> str:
-    """Return a number of seconds as commit.lua reads it: as a plain decimal."""
-    return f"{idle:.3f}".rstrip("0").rstrip(".")
-
-
-class Lifetime(NamedTuple):
-    """How long a session may be idle.
-
-    :param idle: seconds.
-    :param fixed: whether the session takes ``idle`` over; else its own lifetime is only lowered
-        to ``idle``.
-    :param other: the idle lifetime of sessions of the other kind (permanent or not), in seconds.
-        A session that has it was turned into one of them, and is not lowered.
-    """
-
-    idle: float
-    fixed: bool = False
-    other: float = 0.0
-
-
-class Committed(NamedTuple):
-    """What became of a commit, and the state before it, as Redis tells it.
-
-    :param what: *saved*; *ended* if the session was emptied; else as :data:`~.record.Standing`.
-    :param now: the server's time.
-    :param born: when the session was created.
-    :param seen: when it was last seen before.
-    :param idle: its idle lifetime.
-    :param user: its user before.
-    """
-
-    what: Literal["saved", "ended", "gone", "rotated", "unknown"]
-    now: bytes = b"0"
-    born: bytes | None = None
-    seen: bytes | None = None
-    idle: bytes | None = None
-    user: str | None = None
+_PROVE = Script(lua(__package__, "secrets.lua"), lua(__package__, "prove.lua"))
 
 
 class SessionHashes:
@@ -147,9 +102,22 @@ class SessionHashes:
         pairs = zip(names, values, strict=True)
         return {name: value for name, value in pairs if value is not None}
 
+    def standings(self, tokens: Sequence[Token]) -> list[Standing]:
+        """Tell of each cookie whether it opens its session, in one round trip to each node.
+
+        :param tokens: the cookies.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        commands = [_PROVE.on(self.key(token.sid), token.proof) for token in tokens]
+        replies = self._redis.together(commands)
+        pairs = zip(tokens, replies, strict=True)
+        return [self._standing(token, reply) for token, reply in pairs]
+
     def _proven_standing(self, token: Token) -> Standing:
         """Ask whether a cookie opens its session, by a reply that proves whose it is."""
-        reply = self._redis.call(_PROVE.on(self.key(token.sid), token.proof))
+        return self._standing(token, self._redis.call(_PROVE.on(self.key(token.sid), token.proof)))
+
+    def _standing(self, token: Token, reply: Any) -> Standing:
         if not isinstance(reply, list) or len(reply) != 5 or reply[0] != mark(token.proof):
             raise self._redis.mistrust()
         _, seconds, microseconds, born, secret = reply
@@ -180,7 +148,15 @@ class SessionHashes:
         :param binding: its user.
         :raises StoreUnavailable: if Redis fails. Then the cookie must not be handed out.
         """
-        script = self._script(token, changes, lifetime, proof="", fresh=token, binding=binding)
+        script = commit_command(
+            self.key(token.sid),
+            changes,
+            lifetime,
+            absolute=self._absolute,
+            proof="",
+            fresh=token,
+            binding=binding,
+        )
         if binding.user is None:
             return self._committed(self._redis.call(script), token)
         add = self.index.add(binding.user, token.sid, lifetime.idle)
@@ -206,8 +182,15 @@ class SessionHashes:
         :param known: what was loaded of it; ``None``: nothing was.
         :raises StoreUnavailable: if Redis fails.
         """
-        proof = token.proof
-        script = self._script(token, changes, lifetime, proof=proof, fresh=fresh, binding=binding)
+        script = commit_command(
+            self.key(token.sid),
+            changes,
+            lifetime,
+            absolute=self._absolute,
+            proof=token.proof,
+            fresh=fresh,
+            binding=binding,
+        )
         user = known.user if known is not None else None
         touched = False
         if binding is not None and binding.user is not None:
@@ -215,15 +198,15 @@ class SessionHashes:
             # harm, but a live session outside the index could not be revoked.
             add = self.index.add(binding.user, token.sid, lifetime.idle)
             committed = self._indexed(token, script, [add, script], binding.user)
-        elif (
-            binding is None
-            and user is not None
-            and known is not None
-            and (lifetime.fixed or self._crosses(known))
-        ):
+        elif binding is None and user is not None and lifetime.fixed:
+            # For the same reason the life of the index is extended before that of the session.
             touched = True
-            idle = lifetime.idle if lifetime.fixed else known.idle or lifetime.idle
-            committed = self._with_touch(token, script, self.index.touch(user, token.sid, idle))
+            touch = self.index.touch(user, token.sid, lifetime.idle)
+            committed = self._with_touch(token, script, [touch, script])
+        elif binding is None and known is not None and user is not None and self._crosses(known):
+            touched = True
+            touch = self.index.touch(user, token.sid, known.idle or lifetime.idle)
+            committed = self._with_touch(token, script, [script, touch])
         else:
             committed = self._committed(self._redis.call(script), token)
         if committed.what not in ("saved", "ended"):
@@ -235,12 +218,23 @@ class SessionHashes:
         self._follow(token.sid, committed, binding, due=due)
         return committed
 
-    def _with_touch(self, token: Token, script: Command, touch: Command) -> Committed:
-        """Send a commit and the touch of an index; the commit stands even if the touch fails."""
-        first, *_ = self._redis.outcomes([script, touch])
-        if isinstance(first, Exception):
-            raise first
-        return self._committed(first, token)
+    def _with_touch(self, token: Token, script: Command, commands: Sequence[Command]) -> Committed:
+        """Send a commit and the touch of an index; the commit stands even if the touch fails.
+
+        :param token: the session's cookie.
+        :param script: the commit.
+        :param commands: the two, in the order in which to send them.
+        :raises StoreUnavailable: if the commit was refused.
+        """
+        replies = self._redis.outcomes(commands)
+        at = commands.index(script)
+        reply = replies[at] if at < len(replies) else None
+        if isinstance(reply, StoreUnavailable):
+            raise reply
+        if reply is None or isinstance(reply, Exception):
+            # Nothing is sent after a refusal.
+            reply = self._redis.call(script)
+        return self._committed(reply, token)
 
     def _indexed(
         self, token: Token, script: Command, commands: Sequence[Command], user: str
@@ -286,48 +280,13 @@ class SessionHashes:
         with suppress(StoreUnavailable):
             self._redis.call(command)
 
-    def _script(
-        self,
-        token: Token,
-        changes: Changes,
-        lifetime: Lifetime,
-        *,
-        proof: str,
-        fresh: Token | None,
-        binding: Binding | None,
-    ) -> Command:
-        sets, deletes = changes.sets, changes.deletes
-        if binding is not None:
-            ours = {
-                USER: binding.user and binding.user.encode(),
-                AGENT: binding.agent and binding.agent.encode(),
-                ADDRESS: binding.address and binding.address.encode(),
-            }
-            sets = {**{name: value for name, value in ours.items() if value}, **sets}
-            if proof:
-                deletes = [*deletes, *(name for name, value in ours.items() if not value)]
-        return _COMMIT.on(
-            self.key(token.sid),
-            proof,
-            fresh.proof if fresh is not None else "",
-            _seconds(lifetime.idle),
-            "set" if lifetime.fixed else _seconds(lifetime.other),
-            "" if self._absolute is None else repr(self._absolute),
-            "wipe" if changes.wipe else "",
-            len(deletes),
-            *deletes,
-            *(part for item in sets.items() for part in item),
-        )
-
     def _committed(self, reply: Any, token: Token) -> Committed:
-        if not isinstance(reply, list) or len(reply) < 2 or reply[1] != mark(token.proof):
+        found = committed(reply, token)
+        if found is None:
             raise self._redis.mistrust()
-        what, _, *state = reply
-        if not state:
-            return Committed(what.decode())
-        now, born, seen, idle, user = state
-        self.clock.hear(float(now))
-        return Committed(what.decode(), now, born, seen, idle, text(user))
+        if found.what in ("saved", "ended"):
+            self.clock.hear(float(found.now))
+        return found
 
     def interval(self, idle: float | None) -> float:
         """Return how many seconds lie between two touches of a session.

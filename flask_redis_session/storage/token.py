@@ -77,12 +77,18 @@ class Token:
         raise TypeError("A session's token cannot be pickled: it holds a secret.")
 
 
-def new_token(permanent: bool) -> Token:
+def new_sid() -> str:
+    """Return the public id of a session that does not exist yet."""
+    return token_urlsafe(SID_BYTES)
+
+
+def new_token(permanent: bool, sid: str | None = None) -> Token:
     """Return a token for a session that does not exist yet.
 
     :param permanent: whether the cookie outlives the browser.
+    :param sid: its public id; ``None``: a new one.
     """
-    return Token(token_urlsafe(SID_BYTES), token_urlsafe(SECRET_BYTES), permanent)
+    return Token(sid or new_sid(), token_urlsafe(SECRET_BYTES), permanent)
 
 
 def parse_cookie(value: str) -> Token | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
 from typing import Any
 
 from flask_redis_session.client.commands import Command, Commands, Script, lua
@@ -35,6 +36,8 @@ Member = tuple[str, float]
 
 #: How many members one command removes from an index.
 REMOVED = 1000
+
+_EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
 #: How many sessions are described in one round trip.
 LISTED = 500
@@ -146,8 +149,7 @@ class UserIndex:
         for infos, members in self._pages(user, limit=None, offset=0):
             scores = dict(members)
             for info in infos:
-                seen = info.last_seen_at.timestamp() if info.last_seen_at else 0.0
-                arrived[info.sid] = max(seen, scores[info.sid])
+                arrived[info.sid] = max(info.last_seen_at.timestamp(), scores[info.sid])
         return sorted(arrived, key=lambda sid: (arrived[sid], sid), reverse=True)
 
     def remove_some_dead(self, user: str, sample: Any) -> None:
@@ -224,20 +226,24 @@ class UserIndex:
         ]
         self._redis.together(self.remove_dead(user, dead))
         infos = [
-            self._info(user, sid, dict(zip(names, values, strict=True)))
-            for sid, values in zip(sids, hashes, strict=True)
+            self._info(user, sid, score, dict(zip(names, values, strict=True)))
+            for (sid, score), values in zip(members, hashes, strict=True)
             if text(values[3]) == user and number(values[0]) is not None and is_sid(sid)
         ]
         return infos, len(dead)
 
-    def _info(self, user: str, sid: str, fields: dict[bytes, bytes | None]) -> SessionInfo:
+    def _info(
+        self, user: str, sid: str, score: float, fields: dict[bytes, bytes | None]
+    ) -> SessionInfo:
+        # In the place of a field that is damaged: when the index last saw the session.
+        known = moment(score) or _EPOCH
         born, seen, idle = (number(fields[name]) for name in (BORN, SEEN, IDLE))
         return SessionInfo(
             sid=sid,
             user_id=user,
-            created_at=moment(born),
-            last_seen_at=moment(seen),
-            expires_at=moment(expiry(born, seen, idle, self._absolute)),
+            created_at=moment(born) or known,
+            last_seen_at=moment(seen) or known,
+            expires_at=moment(expiry(born, seen, idle, self._absolute)) or known,
             user_agent=text(fields[AGENT]),
             ip_address=text(fields[ADDRESS]),
         )

@@ -87,7 +87,7 @@ class UserSessions:
             for info in page
         }
         if current in infos:
-            now = moment(self._hashes.clock.now())
+            now = moment(self._hashes.clock.now()) or infos[current].last_seen_at
             infos[current] = replace(infos[current], current=True, last_seen_at=now)
         return sorted(infos.values(), key=_last_seen, reverse=True)
 
@@ -212,7 +212,7 @@ def sids_of(name: str, value: Any) -> frozenset[str]:
 
 
 def _last_seen(info: SessionInfo) -> float:
-    return info.last_seen_at.timestamp() if info.last_seen_at else 0.0
+    return info.last_seen_at.timestamp()
 
 
 def _check_count(name: str, value: Any) -> None:

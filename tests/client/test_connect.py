@@ -225,6 +225,10 @@ MALFORMED = [
     ("rediss://h?ssl_ca_certs=/no/such/file", "ssl_ca_certs"),
     ("rediss://h?ssl_certfile=/no/such/file", "ssl_certfile"),
     ("rediss://h?ssl_cert_reqs=maybe", "value"),
+    (
+        "rediss://h?ssl_cert_reqs=CERT_NONE",
+        "ssl_cert_reqs has one of the values required, optional",
+    ),
     ("redis://h?sentinel_password=p", "unknown"),
     ("unix://", "unix:///run/redis.sock"),
     ("unix:///", "unix:///run/redis.sock"),

@@ -8,22 +8,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import flask_redis_session.storage.commit as commit_module
 import flask_redis_session.storage.revocation as revocation_module
-import flask_redis_session.storage.session_hash as store_module
 import flask_redis_session.storage.user_index as index_module
 from tests.concurrency import operations as o
 from tests.concurrency.breakages import rewritten
 from tests.concurrency.interleaving import Explored, Options, Violation
-from tests.concurrency.operations import (
-    ALONE,
-    ANONYMOUS,
-    FRESH,
-    NOBODY,
-    ON_ANONYMOUS,
-    ON_SIGNED_IN,
-    SIGNED_IN,
-    Stage,
-)
+from tests.concurrency.operations import ON_ANONYMOUS, ON_SIGNED_IN
+from tests.concurrency.situations import ALONE, ANONYMOUS, FRESH, NOBODY, SIGNED_IN, Situation
+from tests.concurrency.stage import Stage
 from tests.support.figures import figure
 
 pytestmark = pytest.mark.one_server("puts the commands to one server in order")
@@ -198,7 +191,7 @@ class Broken(NamedTuple):
     name: str
     code: str
     replacement: str
-    situation: o.Situation
+    situation: Situation
     group: tuple[o.Operation, ...]
 
     def text(self):
@@ -213,7 +206,7 @@ class Broken(NamedTuple):
 BROKEN = [
     Broken(
         "a save does not look whether its session is alive",
-        store_module,
+        commit_module,
         "_COMMIT",
         "elseif held[5] ~= mark(proof) then\n  local rotated",
         "elseif not born then\n  born = now\nelseif held[5] ~= mark(proof) then\n  local rotated",
@@ -222,7 +215,7 @@ BROKEN = [
     ),
     Broken(
         "a save does not look whether its cookie opens the session",
-        store_module,
+        commit_module,
         "_COMMIT",
         "elseif held[5] ~= mark(proof) then",
         "elseif not born then\n  return {'gone', told}\nelseif false then",
@@ -231,7 +224,7 @@ BROKEN = [
     ),
     Broken(
         "a rotation leaves the old secret open",
-        store_module,
+        commit_module,
         "_COMMIT",
         "if rotates then\n  local retired",
         "if false then\n  local retired",
@@ -240,21 +233,12 @@ BROKEN = [
     ),
     Broken(
         "a session has no expiry",
-        store_module,
+        commit_module,
         "_COMMIT",
         "redis.call('PEXPIREAT', key,",
         "tostring(key,",
         NOBODY,
         (o.SIGN_IN_NEW, o.LIST),
-    ),
-    Broken(
-        "a touch adds",
-        index_module,
-        "_INDEX",
-        "'XX', 'GT'",
-        "'GT'",
-        SIGNED_IN,
-        (o.READ, o.REVOKE_ALL),
     ),
     Broken(
         "the index does not outlive its sessions",

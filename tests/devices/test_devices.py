@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 import pytest
+from flask_login import LoginManager
 
 from flask_redis_session import SettingError
 from flask_redis_session.devices import blueprint
@@ -34,7 +35,7 @@ USERS = ["23", "a:b", "user:23", "Zoë Müller", "*", "a b", "../x", "23\n", "�
 
 
 def _with_wtf(server: Server, **options: Any) -> flask.Flask:
-    from flask_wtf import CSRFProtect  # type: ignore[import-untyped]
+    from flask_wtf import CSRFProtect
 
     app = bare_app(server)
     app.secret_key = "for Flask-WTF"
@@ -157,8 +158,9 @@ class TestList:
         assert all(other.is_in for other in others)
 
     def test_flask_login(self, valkey: Server) -> None:
-        """The user may also be under ``_user_id``, the key of Flask-Login."""
+        """In an application with Flask-Login the user is under ``_user_id``."""
         app = make_app(valkey)
+        LoginManager(app).user_loader(lambda name: None)
         app.add_url_rule("/login", "login", setting(_user_id="23"))
         here = Person(app)
         here.client.get("/login")

@@ -189,7 +189,7 @@ def test_go_on(site):
 
     answer = first.visit(view)
 
-    assert ({}, None, True) == answer.value
+    assert ({}, first.sid, True) == answer.value
     assert old.sid != first.sid
     assert {"flash": "You are signed out everywhere."} == first.read()
     assert {} == old.read()

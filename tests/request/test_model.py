@@ -188,7 +188,9 @@ class Requests(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.site = Site(self.server, SESSION_LOAD=self.load)
+        self.site = Site(
+            self.server, SESSION_LOAD=self.load, SESSION_USER_KEY=("user_id", "_user_id")
+        )
         self.site.redis.flushdb()
         self.site.app.logger.disabled = True
         for path in PATHS[1:]:

@@ -21,17 +21,6 @@ class TestAttributes:
         assert isinstance(site.browser().visit(view).value, RedisSession)
         assert issubclass(RedisSession, SessionMixin)
 
-    def test_sid(self, site):
-        """The sid is None until the session is stored, then the public part of the cookie."""
-        browser = site.browser()
-
-        assert None is browser.visit(each(lambda: session.update(a=1), lambda: session.sid)).value
-        assert browser.sid == browser.visit(lambda: session.sid).value
-        assert (
-            browser.sid
-            == browser.visit(each(lambda: session.update(a=2), lambda: session.sid)).value
-        )
-
     def test_sid_stays(self, site):
         """The sid is the same after a sign-in, a sign-out and a rotation."""
         browser = site.browser()
@@ -44,15 +33,6 @@ class TestAttributes:
         browser.visit(lambda: session.pop("user_id"))
 
         assert sid == browser.sid == browser.visit(lambda: session.sid).value
-
-    @pytest.mark.parametrize("cookie", [None, "nonsense", "A" * 22 + "." + "b" * 43])
-    def test_sid_of_nothing(self, site, cookie):
-        """A cookie that opens nothing gives no sid."""
-        browser = site.browser()
-        if cookie is not None:
-            browser.cookie = cookie
-
-        assert (None, True) == browser.visit(lambda: (session.sid, session.new)).value
 
     def test_new(self, site):
         """A session is new until it is stored, and again after it ended."""
@@ -73,7 +53,7 @@ class TestAttributes:
             return real.accessed
 
         assert site.browser().visit(view).value
-        assert not RedisSession(site.interface._any_backend(), None).accessed
+        assert not RedisSession(site.interface._any_backend(), ()).accessed
 
     @pytest.mark.parametrize(
         ("expected", "view"),

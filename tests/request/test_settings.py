@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import warnings
 from datetime import timedelta
 
 import flask
@@ -14,7 +13,9 @@ import valkey.asyncio
 from flask_redis_session import RedisSessionInterface, SettingError
 from flask_redis_session.settings import DEFAULTS, read_settings
 from tests.support.clients import application_client
+from tests.support.commandline import run
 from tests.support.servers import HOST
+from tests.support.webapp import Site
 
 
 def settings_of(redis=None, prefix=None, **config):
@@ -39,7 +40,7 @@ def test_defaults():
 
     assert (None, "redis://localhost:6379/0") == (settings.redis, settings.url)
     assert "session:" == settings.prefix
-    assert ("user_id", "_user_id") == settings.user_keys
+    assert None is settings.user_keys
     assert not settings.permanent
     assert 86400.0 == settings.lifetime
     assert None is settings.absolute
@@ -107,11 +108,11 @@ def test_user_keys_may_be_a_list():
         *[("SESSION_KEY_PREFIX", value) for value in ("", None, b"session:", 5, "\ud800")],
         *[
             ("SESSION_USER_KEY", value)
-            for value in ("", None, (), list[str](), 5, b"id", ("a", 5), ("",))
+            for value in ("", (), list[str](), 5, b"id", ("a", 5), ("",))
         ],
-        *[("SESSION_USER_KEY", value) for value in ("", None, (), list[str](), 5, b"id")],
-        *[("SESSION_USER_KEY", value) for value in (("a", 5), ("",))],
-        *[("SESSION_USER_KEY", value) for value in ({"a"}, {"a": "b"})],
+        *[("SESSION_USER_KEY", value) for value in ({"a"}, {"a": "b"}, ("a", None))],
+        *[("SESSION_USER_KEY", value) for value in (".", ".sub", "user.", "user..sub", "\ud800")],
+        *[("SESSION_USER_LOOKUP", value) for value in ("find", 5, {"ann": 1})],
         *[("SESSION_PERMANENT", value) for value in (None, 0, 1, "no", "False")],
         *[
             (name, value)
@@ -273,68 +274,72 @@ class TestClients:
         assert "SESSION_REDIS" == refused(SESSION_REDIS=client).setting
 
 
-class TestNearMisses:
-    @pytest.mark.parametrize(
-        ("name", "meant"),
-        [
-            ("SESSION_LIFE_TIME", "SESSION_LIFETIME"),
-            ("SESSION_LIFETIMES", "SESSION_LIFETIME"),
-            ("SESION_LIFETIME", "SESSION_LIFETIME"),
-            ("SESSION_REDIS_URI", "SESSION_REDIS_URL"),
-            ("SESSION_KEYPREFIX", "SESSION_KEY_PREFIX"),
-            ("SESSION_USER_KEYS", "SESSION_USER_KEY"),
-            ("SESSIONS_PERMANENT", "SESSION_PERMANENT"),
-            ("SESSION_ABSOLUT_LIFETIME", "SESSION_ABSOLUTE_LIFETIME"),
-            ("SESSION_TOUCH_INTERVALL", "SESSION_TOUCH_INTERVAL"),
-            ("SESSION_MAX_PER_USERS", "SESSION_MAX_PER_USER"),
-            ("SESSION_DEVICES_INFO", "SESSION_DEVICE_INFO"),
-            ("SESSION_LOADS", "SESSION_LOAD"),
-            ("SESSION_REVOKE_WAITS", "SESSION_REVOKE_WAIT"),
-            ("PERMANENT_SESSION_LIFE_TIME", "PERMANENT_SESSION_LIFETIME"),
-        ],
-    )
-    def test_warned_of(self, name, meant):
-        """A name that is almost a setting is warned of, with the name that was meant."""
-        with pytest.warns(UserWarning, match=f"{name} is no setting; did you mean {meant}?"):
-            settings_of(**{name: 1})
+class TestChangedAfterwards:
+    """Settings count as they are at the first use, whatever they were at ``init_app``."""
 
-    @pytest.mark.parametrize(
-        "name",
+    USES = pytest.mark.parametrize(
+        "use",
         [
-            # Flask-Login's
-            "SESSION_PROTECTION",
-            "USE_SESSION_FOR_NEXT",
-            "REMEMBER_COOKIE_DURATION",
-            # Flask-Session's
-            "SESSION_TYPE",
-            "SESSION_USE_SIGNER",
-            "SESSION_ID_LENGTH",
-            "SESSION_SERIALIZATION_FORMAT",
-            "SESSION_CACHELIB",
-            "SESSION_MEMCACHED",
-            "SESSION_MONGODB",
-            "SESSION_MONGODB_DB",
-            "SESSION_MONGODB_COLLECT",
-            "SESSION_SQLALCHEMY",
-            "SESSION_SQLALCHEMY_TABLE",
-            "SESSION_SQLALCHEMY_SCHEMA",
-            "SESSION_SQLALCHEMY_BIND_KEY",
-            "SESSION_SQLALCHEMY_SEQUENCE",
-            "SESSION_CLEANUP_N_REQUESTS",
-            "SESSION_FILE_DIR",
-            "SESSION_FILE_MODE",
-            "SESSION_FILE_THRESHOLD",
-            "SESSION_DYNAMODB",
-            "SESSION_DYNAMODB_TABLE_NAME",
-            # an application's own
-            "SESSION_GREETING",
-            "SESSION",
-            "REDIS_URL",
-            "session_lifetimes",
+            lambda site: site.browser().set(a=1),
+            lambda site: site.interface.list_sessions(23),
+            lambda site: site.interface.revoke_sessions(23),
+            lambda site: run(site.app, "list", 23),
         ],
+        ids=["request", "list", "revocation", "command"],
     )
-    def test_foreign(self, name):
-        """The settings of other libraries and of the application itself are left in peace."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            settings_of(**{name: 1})
+
+    @pytest.fixture
+    def site(self, valkey):
+        """A site that called ``init_app`` and was not used yet."""
+        return Site(valkey, SESSION_REDIS_URL=valkey.url)
+
+    @USES
+    def test_before_first_use(self, site, use):
+        """A change before the first request, list or command counts."""
+        site.app.config["SESSION_KEY_PREFIX"] = "changed:"
+
+        use(site)
+        (browser,) = site.browsers(23, 1)
+
+        assert f"changed:{browser.sid}" in site.names()
+        assert not any(name.startswith("session:") for name in site.names())
+        site.close()
+
+    @USES
+    def test_after_first_use(self, site, use):
+        """A change after it has no effect."""
+        use(site)
+        site.app.config["SESSION_KEY_PREFIX"] = "changed:"
+
+        (browser,) = site.browsers(23, 1)
+
+        assert site.key(browser.sid) in site.names()
+        site.close()
+
+    def test_wrong(self, site):
+        """A setting that is ill-typed by then is an error that names it."""
+        site.app.config["SESSION_LOAD"] = "lazy"
+        site.app.testing = True
+
+        with pytest.raises(SettingError, match="SESSION_LOAD"):
+            site.browser().visit()
+
+    def test_corrected(self, site):
+        """So it can be put right again."""
+        site.app.config["SESSION_LOAD"] = "lazy"
+        with pytest.raises(SettingError):
+            site.interface.list_sessions(23)
+        site.app.config["SESSION_LOAD"] = "all"
+
+        assert [] == site.interface.list_sessions(23)
+        site.close()
+
+    def test_other_client(self, valkey):
+        """A test suite may put its own client in the place of the application's."""
+        site = Site(valkey, SESSION_REDIS_URL="redis://localhost:1")
+        site.app.config.update(SESSION_REDIS_URL=None, SESSION_REDIS=redis.Redis(port=valkey.port))
+
+        site.browsers(23, 1)
+
+        assert 1 == len(site.interface.list_sessions(23))
+        site.close()

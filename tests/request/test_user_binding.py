@@ -82,32 +82,6 @@ class TestBinding:
         assert {site.key(browser.sid)} == site.names()
         assert b"@user" not in site.hash(browser.sid)
 
-    def test_flask_login(self, site):
-        """The key that Flask-Login sets counts without a setting."""
-        browser = site.browser()
-
-        browser.set(_user_id="23")
-
-        assert [browser.sid] == site.index(23)
-
-    def test_first_present_counts(self, site):
-        """Of several keys, the first that holds a user counts."""
-        browser = site.browser()
-
-        browser.set(_user_id="42", user_id="23")
-
-        assert [browser.sid] == site.index(23)
-        assert [] == site.index(42)
-
-        browser.visit(lambda: session.pop("user_id"))
-
-        assert [] == site.index(23)
-        assert [browser.sid] == site.index(42)
-
-        browser.set(user_id=None)
-
-        assert [browser.sid] == site.index(42)
-
 
 class TestRotation:
     """When the user of a session appears, changes or goes, the secret rotates (guarantee 7)."""

@@ -88,3 +88,32 @@ class TestUserSessions:
         ).value
 
         assert [browser.sid] == sids(infos)
+
+
+@pytest.mark.parametrize("field", ["@seen", "@idle", "@born"])
+@pytest.mark.parametrize("damage", [b"", b"soon", b"9" * 31])
+def test_damaged_times(site, field, damage):
+    """A time that cannot be read is that of the index: none is ever None."""
+    (browser,) = site.browsers(23, 1)
+    site.redis.hset(site.key(browser.sid), field, damage)
+    score = site.redis.zscore("session:user:23", browser.sid)
+    (info,) = site.interface.list_sessions(23) or [None]
+
+    if info is not None:
+        times = {"@born": info.created_at, "@seen": info.last_seen_at, "@idle": info.expires_at}
+        assert abs(times[field].timestamp() - score) < 0.001
+        assert None not in times.values()
+    else:
+        assert "@born" == field
+
+
+@pytest.mark.parametrize("score", ["inf", "-inf", "1e300"])
+def test_damaged_score(site, score):
+    """If the index is damaged as well, a time is at least a time."""
+    (browser,) = site.browsers(23, 1)
+    site.redis.hset(site.key(browser.sid), "@seen", "soon")
+    site.redis.zadd("session:user:23", {browser.sid: score})
+
+    (info,) = site.interface.list_sessions(23)
+
+    assert 0 == info.last_seen_at.timestamp()

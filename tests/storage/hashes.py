@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from flask_redis_session.client.commands import Commands
+from flask_redis_session.storage.commit import Lifetime
 from flask_redis_session.storage.record import Binding, Changes
-from flask_redis_session.storage.session_hash import Lifetime, SessionHashes
+from flask_redis_session.storage.session_hash import SessionHashes
 from flask_redis_session.storage.token import new_token
 from tests.support.clients import shared_client
 

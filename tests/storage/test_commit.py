@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from flask_redis_session.storage.commit import Lifetime
 from flask_redis_session.storage.record import Changes, mark
-from flask_redis_session.storage.session_hash import Lifetime
 from flask_redis_session.storage.token import new_token
 from tests.storage.hashes import DAY, make_store, ours, stored, users
 from tests.support.webapp import client_of

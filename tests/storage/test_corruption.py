@@ -72,7 +72,7 @@ class Patient:
     """A signed-in session to be damaged, with others beside it that must come to no harm."""
 
     def __init__(self, server):
-        self.site = Site(server)
+        self.site = Site(server, SESSION_USER_KEY=("user_id", "_user_id"))
         self.site.app.register_blueprint(blueprint())
         self.redis = self.site.redis
         self.browser = self.site.browser()

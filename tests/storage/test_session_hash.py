@@ -6,8 +6,8 @@ from time import time as real_time
 
 import pytest
 
+from flask_redis_session.storage.commit import Lifetime
 from flask_redis_session.storage.record import Binding, Changes, mark
-from flask_redis_session.storage.session_hash import Lifetime
 from flask_redis_session.storage.token import new_token
 from tests.storage.hashes import DAY, make_store, ours, stored, users
 from tests.support.webapp import client_of, load_scripts

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import flask
 import pytest
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.exceptions import ServiceUnavailable
@@ -45,6 +47,7 @@ def test_exported():
         "UnstorableValue",
         "WrongType",
         "register_type",
+        "session",
     ]
     public = {
         name
@@ -171,7 +174,8 @@ def test_documented():
         exported = getattr(flask_redis_session, name)
 
         assert exported.__doc__
-        for member, value in vars(exported).items():
+        members = vars(exported) if inspect.isclass(exported) else {}
+        for member, value in members.items():
             if not member.startswith("_") and isinstance(value, property):
                 assert value.__doc__, f"{name}.{member}"
 
@@ -201,3 +205,23 @@ def test_typed(tmp_path):
 
     assert "Success: no issues found in 1 source file\n" == run.stdout
     assert (ROOT / "flask_redis_session" / "py.typed").exists()
+
+
+def test_typed_for_pyright():
+    """Pyright agrees too."""
+    program = shutil.which("pyright") or shutil.which("pyright", path=Path(sys.executable).parent)
+    if program is None:
+        pytest.skip("pyright is not installed")
+    run = subprocess.run(
+        [program, "--pythonpath", sys.executable, "tests/tooling/typed_api.py"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+
+    assert "0 errors, 0 warnings, 0 informations" in run.stdout, run.stdout
+
+
+def test_session_is_that_of_flask():
+    """What is exported as ``session`` is flask.session, for type checkers a RedisSession."""
+    assert flask.session is flask_redis_session.session

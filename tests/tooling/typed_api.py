@@ -1,9 +1,9 @@
-"""What a type checker makes of the public interface; nothing here is run."""
+"""What type checkers make of the public interface, used as an application does; nothing is run."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import flask
@@ -23,8 +23,14 @@ from flask_redis_session import (
     UnstorableValue,
     WrongType,
     register_type,
+    session,
 )
+from flask_redis_session.device import private_device
+from flask_redis_session.devices import blueprint
 from flask_redis_session.signals import save_refused, session_created, session_ended, user_bound
+
+if TYPE_CHECKING:
+    from flask.sessions import SessionMixin
 
 app = flask.Flask(__name__)
 client = redis.Redis()
@@ -34,18 +40,38 @@ app.session_interface = RedisSessionInterface(redis=client, prefix="session:")
 sessions = RedisSessionInterface()
 sessions.init_app(app)
 
+app.config["SESSION_DEVICE_INFO"] = private_device
+app.register_blueprint(blueprint(base_template="base.html", page_size=20, sign_in="login"))
+
+
+def create_app() -> flask.Flask:
+    """Make an application, as a factory does; `sessions` is the handle for the rest of it."""
+    made = flask.Flask(__name__)
+    sessions.init_app(made)
+    return made
+
+
+class OwnInterface(RedisSessionInterface):
+    """An interface of the application's own."""
+
+    def should_set_cookie(self, app: flask.Flask, session: SessionMixin) -> bool:
+        """Decide."""
+        return session.modified and super().should_set_cookie(app, session)
+
+
 register_type(
     complex, "complex", lambda value: [value.real, value.imag], lambda made: complex(*made)
 )
 register_type(complex, 1, list, complex)  # type: ignore[arg-type]
 
-session = cast("RedisSession", flask.session)
-mixin: flask.sessions.SessionMixin = session
+assert_type(session, RedisSession)
+mixin: SessionMixin = session
+sessions.regenerate(session)
 session["cart"] = [1]
 session |= {"a": 1}
 del session["a"]
 assert_type(session["cart"], Any)
-assert_type(session.sid, str | None)
+assert_type(session.sid, str)
 assert_type(session.new, bool)
 assert_type(session.modified, bool)
 assert_type(session.permanent, bool)
@@ -78,9 +104,9 @@ sessions.revoke_sessions(23, before=1764000000.5)
 info = sessions.list_sessions(23)[0]
 assert_type(info.sid, str)
 assert_type(info.user_id, str)
-assert_type(info.created_at, datetime | None)
-assert_type(info.last_seen_at, datetime | None)
-assert_type(info.expires_at, datetime | None)
+assert_type(info.created_at, datetime)
+assert_type(info.last_seen_at, datetime)
+assert_type(info.expires_at, datetime)
 assert_type(info.user_agent, str | None)
 assert_type(info.ip_address, str | None)
 assert_type(info.current, bool)

@@ -6,6 +6,7 @@ from .doctor import doctor
 from .group import SessionsGroup
 from .look import count, list_, show
 from .revoke import revoke, revoke_all
+from .users import users
 
 sessions = SessionsGroup(
     "sessions",
@@ -18,7 +19,9 @@ sessions = SessionsGroup(
       flask --app shop sessions count
 
     USER is a user's id: what the application put into session["user_id"], or Flask-Login into
-    session["_user_id"]. Write two dashes before an id that begins with a dash:
+    session["_user_id"]. If the application has a SESSION_USER_LOOKUP, USER is what that takes,
+    such as an e-mail address; --id says that it is an id all the same. Write two dashes before what
+    begins with a dash:
 
     \b
       flask sessions list -- -5
@@ -30,6 +33,7 @@ sessions = SessionsGroup(
 
     \b
     Examples:
+      flask sessions users                   who is signed in
       flask sessions list 23                 where user 23 is signed in
       flask sessions revoke 23               sign user 23 out everywhere
       flask sessions revoke 23 --before 30d  only sessions not seen for 30 days
@@ -39,11 +43,11 @@ sessions = SessionsGroup(
     epilog="""\b
     Exit codes:
       0  done, or there was nothing to do
-      1  no such session, not confirmed, or the doctor left something broken
+      1  no such session or user, not confirmed, or the doctor left something broken
       2  a mistake in the command line or in the application's settings
       3  Redis failed; the sessions that had been ended by then stay ended
     """,
 )
 
-for command in (list_, show, revoke, revoke_all, count, doctor):
+for command in (list_, users, show, revoke, revoke_all, count, doctor):
     sessions.add_command(command)

@@ -21,6 +21,7 @@ from flask_redis_session.storage.token import is_sid, parse_cookie
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _EMBEDDED = (
     "SESSION_REDIS_URL = 'embedded://' is a server that the processes of one process group share, "
@@ -134,6 +135,11 @@ def sids(ctx: click.Context, param: click.Parameter, values: Iterable[str]) -> f
     return frozenset(_sid(ctx, param, value) for value in values)
 
 
-user_argument = click.argument("user", metavar="USER", callback=_user)
+def user_argument(command: F) -> F:
+    """Give a command the argument USER, and the option that says that it is an id."""
+    option = click.option("--id", "is_id", is_flag=True, help="USER is an id: look nobody up.")
+    return click.argument("user", metavar="USER", callback=_user)(option(command))
+
+
 sid_argument = click.argument("sid", metavar="SID", callback=_sid)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from operator import add
 from typing import Any, NamedTuple
 
@@ -17,7 +18,6 @@ from flask_redis_session.storage.record import (
     BORN,
     SEEN,
     USER,
-    SessionInfo,
     key_of,
     moment,
     number,
@@ -27,6 +27,7 @@ from flask_redis_session.storage.user_sessions import MOST_SESSIONS
 
 from . import output
 from .group import Refused, json_option, sid_argument, user_argument, with_sessions
+from .users import looked_up
 
 #: Up to how many fields the names of all of them are asked for at once.
 MANY = 10_000
@@ -52,6 +53,7 @@ CHUNK = 500
 )
 @json_option
 @with_sessions
+@looked_up
 def list_(backend: ApplicationBackend, user: str, limit: int, offset: int, as_json: bool) -> None:
     """List the sessions of USER, last seen first.
 
@@ -128,7 +130,19 @@ class Field(NamedTuple):
     text: str
 
 
-def _info(backend: ApplicationBackend, sid: str) -> SessionInfo | None:
+class Info(NamedTuple):
+    """A session as it is, even if a time in it is damaged or it never expires."""
+
+    sid: str
+    user_id: str
+    created_at: datetime | None
+    last_seen_at: datetime | None
+    expires_at: datetime | None
+    user_agent: str | None
+    ip_address: str | None
+
+
+def _info(backend: ApplicationBackend, sid: str) -> Info | None:
     """Return a session, if there is one; its user is ``""`` if nobody is signed in."""
     key = backend.hashes.key(sid)
     if backend.redis.call(("TYPE", key)) not in (b"hash", "hash"):
@@ -141,7 +155,7 @@ def _info(backend: ApplicationBackend, sid: str) -> SessionInfo | None:
         return None
     ends = moment(backend.hashes.clock.now() + left / 1000) if left >= 0 else None
     created, last = moment(number(born)), moment(number(seen))
-    return SessionInfo(sid, text(user) or "", created, last, ends, text(agent), text(address))
+    return Info(sid, text(user) or "", created, last, ends, text(agent), text(address))
 
 
 def _fields(backend: ApplicationBackend, sid: str, *, values: bool) -> list[Field]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -16,6 +16,25 @@ from flask_redis_session.storage.record import SessionInfo
 _ROW = "{:<22}  {:<20}  {:<20}  {:<20}  {:<15}  {}"
 
 _HEADING = _ROW.format("SID", "CREATED", "LAST SEEN", "EXPIRES", "ADDRESS", "BROWSER")
+
+
+class Described(Protocol):
+    """A session to show: a ``SessionInfo``, or one whose times need not be readable."""
+
+    @property
+    def sid(self) -> str: ...
+    @property
+    def user_id(self) -> str: ...
+    @property
+    def created_at(self) -> datetime | None: ...
+    @property
+    def last_seen_at(self) -> datetime | None: ...
+    @property
+    def expires_at(self) -> datetime | None: ...
+    @property
+    def user_agent(self) -> str | None: ...
+    @property
+    def ip_address(self) -> str | None: ...
 
 
 def plain(text: str) -> str:
@@ -55,7 +74,7 @@ def echo_rows(infos: Iterable[SessionInfo]) -> int:
     return count
 
 
-def session_json(info: SessionInfo) -> dict[str, Any]:
+def session_json(info: Described) -> dict[str, Any]:
     """Return a session as it is printed in JSON."""
     times = {
         "created_at": info.created_at,

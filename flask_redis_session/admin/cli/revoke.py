@@ -18,6 +18,7 @@ from flask_redis_session.storage.revocation import Selection
 from . import output
 from .group import Failed, Refused, cause_of, json_option, sids, user_argument, with_sessions
 from .times import when
+from .users import looked_up
 
 When = timedelta | datetime
 F = TypeVar("F", bound=Callable[..., Any])
@@ -58,6 +59,7 @@ def _selecting(command: F) -> F:
 @_selecting
 @json_option
 @with_sessions
+@looked_up
 def revoke(
     backend: ApplicationBackend,
     user: str,

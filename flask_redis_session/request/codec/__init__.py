@@ -23,7 +23,7 @@ from .kinds import FROZEN, JSON, JSON_BRANCHES
 from .refusal import MAX_DEPTH, Refused
 from .tags import Unlike, is_tag, tagged, untagged
 
-__all__ = ["FROZEN", "MAX_DEPTH", "decode", "encode"]
+__all__ = ["FROZEN", "MAX_DEPTH", "decode", "encode", "is_same"]
 
 # What orjson has a form of its own for would not come back. With these options it stops at most
 # of it, which is soonest; for tuple, UUID, Enum, Fragment and NaN it has none: see `_is_plain`.
@@ -89,6 +89,24 @@ def decode(text: bytes) -> Any:
         # The messages of some of them repeat the text.
         problem = "an unknown or malformed tag"
     raise UnreadableValue(problem)
+
+
+def is_same(stored: bytes | None, text: bytes) -> bool:
+    """Tell whether a stored text has the value that :func:`encode` wrote as another text.
+
+    :param stored: what is stored; ``None``: nothing.
+    :param text: what would be written.
+    """
+    if stored is None or stored == text:
+        return stored is not None
+    if stored[:1] == stored[-1:] == b'"' and b"\\" not in stored:
+        # There is no other way to write such a string.
+        return False
+    try:
+        # Another program may have written the same value with other white space.
+        return encode("", decode(stored)) == text
+    except (UnreadableValue, UnstorableValue):
+        return False
 
 
 def _is_plain(kind: type, value: Any, text: bytes) -> bool:

@@ -1,0 +1,112 @@
+"""One commit: what is asked of ``commit.lua``, and what it replies."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+from flask_redis_session.client.commands import Command, Script, lua
+
+from .record import ADDRESS, AGENT, USER, Binding, Changes, mark, text
+from .token import Token
+
+_COMMIT = Script(lua(__package__, "secrets.lua"), lua(__package__, "commit.lua"))
+
+
+@lru_cache(maxsize=64)
+def _seconds(idle: float) -> str:
+    """Return a number of seconds as commit.lua reads it: as a plain decimal."""
+    return f"{idle:.3f}".rstrip("0").rstrip(".")
+
+
+class Lifetime(NamedTuple):
+    """How long a session may be idle.
+
+    :param idle: seconds.
+    :param fixed: whether the session takes ``idle`` over; else its own lifetime is only lowered
+        to ``idle``.
+    :param other: the idle lifetime of sessions of the other kind (permanent or not), in seconds.
+        A session that has it was turned into one of them, and is not lowered.
+    """
+
+    idle: float
+    fixed: bool = False
+    other: float = 0.0
+
+
+class Committed(NamedTuple):
+    """What became of a commit, and the state before it, as Redis tells it.
+
+    :param what: *saved*; *ended* if the session was emptied; else as :data:`~.record.Standing`.
+    :param now: the server's time.
+    :param born: when the session was created.
+    :param seen: when it was last seen before.
+    :param idle: its idle lifetime.
+    :param user: its user before.
+    """
+
+    what: Literal["saved", "ended", "gone", "rotated", "unknown"]
+    now: bytes = b"0"
+    born: bytes | None = None
+    seen: bytes | None = None
+    idle: bytes | None = None
+    user: str | None = None
+
+
+def commit_command(
+    key: bytes,
+    changes: Changes,
+    lifetime: Lifetime,
+    *,
+    absolute: float | None,
+    proof: str,
+    fresh: Token | None,
+    binding: Binding | None,
+) -> Command:
+    """Return the command that commits changes to a session.
+
+    :param key: the key of the session hash.
+    :param changes: what to set and delete.
+    :param lifetime: how long it may be idle.
+    :param absolute: its absolute lifetime in seconds; ``None``: it has none.
+    :param proof: the digest of the cookie's secret; ``""`` creates the session.
+    :param fresh: a token with a fresh secret, to rotate to or to create with.
+    :param binding: its user from now on; ``None``: it keeps the one that it has.
+    """
+    sets, deletes = changes.sets, changes.deletes
+    if binding is not None:
+        ours = {
+            USER: binding.user and binding.user.encode(),
+            AGENT: binding.agent and binding.agent.encode(),
+            ADDRESS: binding.address and binding.address.encode(),
+        }
+        sets = {**{name: value for name, value in ours.items() if value}, **sets}
+        if proof:
+            deletes = [*deletes, *(name for name, value in ours.items() if not value)]
+    return _COMMIT.on(
+        key,
+        proof,
+        fresh.proof if fresh is not None else "",
+        _seconds(lifetime.idle),
+        "set" if lifetime.fixed else _seconds(lifetime.other),
+        "" if absolute is None else repr(absolute),
+        "wipe" if changes.wipe else "",
+        len(deletes),
+        *deletes,
+        *(part for item in sets.items() for part in item),
+    )
+
+
+def committed(reply: Any, token: Token) -> Committed | None:
+    """Return what became of a commit; ``None``: this is the reply to another command.
+
+    :param reply: the reply.
+    :param token: the cookie that the commit was sent with, or that it created the session for.
+    """
+    if not isinstance(reply, list) or len(reply) < 2 or reply[1] != mark(token.proof):
+        return None
+    what, _, *state = reply
+    if not state:
+        return Committed(what.decode())
+    now, born, seen, idle, user = state
+    return Committed(what.decode(), now, born, seen, idle, text(user))
