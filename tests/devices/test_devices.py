@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 import pytest
-from flask_login import LoginManager  # type: ignore[import-untyped]
+from flask_login import LoginManager
 
 from flask_redis_session import SettingError
 from flask_redis_session.devices import blueprint

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flask
 import pytest
 
@@ -106,7 +108,8 @@ def test_regenerate(valkey):
     browser.set(a=1)
     old = browser.twin()
 
-    browser.visit(lambda: flask.current_app.session_interface.regenerate(flask.session))
+    interface: Any = site.app.session_interface
+    browser.visit(lambda: interface.regenerate(flask.session))
 
     assert {} == old.read()
     assert {"a": 1} == browser.read()
