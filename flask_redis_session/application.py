@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from .errors import SettingError, StoreUnavailable
 from .request.backend import Loaded, Usage
 from .request.draft import Terms
 from .request.loading import LoadPlans
-from .request.save import Create, Reply, Step, Touch, Touched, Written
+from .request.outcome import Create, Reply, Step, Touch, Touched, Written
 from .request.touch_memory import TouchMemory
 from .request.user import UserKeys, user_keys
 from .request.user_advice import UserAdvice
@@ -108,6 +108,21 @@ class ApplicationBackend:
         if record.idle is not None and self._is_running_out(record):
             record = self._touched_early(token, record)
         return record, fields
+
+    def choose(self, tokens: Sequence[Token]) -> Token:
+        """Return the cookie that counts among several of one name.
+
+        The first one that opens a session counts, else one that was rotated away or signed out
+        lately: a request without either is not to get a new session beside it.
+
+        :param tokens: the cookies.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        standings = self.hashes.standings(tokens)
+        for standing in ("live", "rotated"):
+            if standing in standings:
+                return tokens[standings.index(standing)]
+        return tokens[0]
 
     def _is_running_out(self, record: Record) -> bool:
         """Tell whether a session may end, for want of use, while this request goes on."""

@@ -12,12 +12,12 @@ from flask import session as current_session
 from flask.sessions import SessionInterface, SessionMixin
 
 from .application import ApplicationBackend
-from .cookie import as_wanted, read_cookie
+from .cookie import as_wanted, read_cookies
 from .errors import StoreUnavailable
 from .hints import give_hints
 from .refusal import refuse, vary
 from .request.backend import When
-from .request.save import Outcome
+from .request.outcome import Outcome
 from .request.session import RedisSession
 from .request.user import user_text
 from .settings import read_settings
@@ -114,11 +114,11 @@ class RedisSessionInterface(SessionInterface):
     def open_session(self, app: Flask, request: Request) -> RedisSession:
         """Return the session of a request; nothing is asked of Redis until it is used."""
         backend = self._backend_of(app)
-        token = read_cookie(request, self.get_cookie_name(app))
+        tokens = read_cookies(request, self.get_cookie_name(app))
         session = self.session_class(
-            backend, token, permanent=backend.settings.permanent, request=request
+            backend, tokens, permanent=backend.settings.permanent, request=request
         )
-        if token is not None and has_request_context():
+        if tokens and has_request_context():
             after_this_request(session._finish)  # noqa: SLF001
         return session
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from hashlib import sha1
 from importlib.resources import files
@@ -14,8 +15,10 @@ from typing import Any
 from flask_redis_session.errors import StoreUnavailable, WrongType
 
 from .library import exceptions_of, failures_of, library_of
+from .once import MOVED, by_server, is_ours, sent_once, server_for
 from .outage import Outage
 from .pools import close_idle
+from .refusal import is_doubtful
 
 log = logging.getLogger("flask_redis_session")
 
@@ -194,6 +197,40 @@ class Commands:
                 replies[i] = reply
         return self._checked(replies, commands)
 
+    def once(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands as :meth:`together` does, but none again that may have been carried out.
+
+        This holds for clients that were made from a URL. A client of the application's own sends
+        again what it was told to.
+
+        :raises WrongType: as :meth:`call`.
+        :raises StoreUnavailable: as :meth:`call`, and if a reply is lost.
+        """
+        client = self._client or self._open()
+        replies: list[Any] = [None] * len(commands)
+        try:
+            for server, places in by_server(client, [*map(_key_of, commands)]):
+                if not is_ours(server):
+                    return self.together(commands)
+                found = sent_once(server, [commands[at] for at in places])
+                for at, reply in zip(places, found, strict=True):
+                    replies[at] = reply
+        except self._failures as error:
+            raise self._judged(error, commands[0]) from error
+        except _UNREADABLE as error:
+            raise self.mistrust() from error
+        # These were not carried out.
+        lost = [at for at, reply in enumerate(replies) if isinstance(reply, self._lost_script)]
+        if lost:
+            replies[lost[0]] = self.once([_in_full(commands[lost[0]])])[0]
+            again = self.once([commands[at] for at in lost[1:]])
+            for at, reply in zip(lost[1:], again, strict=True):
+                replies[at] = reply
+        for at, reply in enumerate(replies):
+            if type(reply).__name__ in MOVED:
+                replies[at] = self.call(commands[at])
+        return self._checked(replies, commands)
+
     def nodes(self) -> list[Commands]:
         """Return the way to each server that holds keys: each primary of a cluster, or this one.
 
@@ -264,11 +301,23 @@ class Commands:
         """Return the exception of ours that a failure of the client's comes to."""
         # Inside a script Redis says the word somewhere in the text, elsewhere it begins with it.
         if "WRONGTYPE" in str(error):
-            key = command[3 if command[0] in _SCRIPTED else 1].decode()
+            key = _key_of(command).decode()
             log.error("The key %r in Redis has another type; delete or rename it.", key)
             return WrongType(key)
         self._outage.failed(error)
+        if is_doubtful(error) and self._client is not None:
+            with suppress(*self._failures):
+                server = server_for(self._client, _key_of(command))
+                if not is_ours(server):
+                    # Its connection is idle again, and cannot be told from the other idle ones.
+                    close_idle(server)
         return StoreUnavailable(retry_after=self._retry_after)
+
+
+def _key_of(command: Command) -> Any:
+    """Return the key that a command is about."""
+    at = 3 if command[0] in _SCRIPTED else 1
+    return command[at] if at < len(command) else b""
 
 
 def _in_full(command: Command) -> Command:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from .packer import Packer
-from .refusal import is_elsewhere, is_ordinary
+from .refusal import is_doubtful, is_elsewhere
 
 #: Why a connection is not used again: a reply may still be on its way to it (*reply*), or its
 #: server is not the right one any more (*server*).
@@ -32,6 +32,19 @@ class Careful:
     def doubted(self) -> Doubt:
         """Return why the connection is not to be used again, if so."""
         return self.doubt or ("reply" if self.packer.awaited else "")
+
+    def is_stale(self) -> bool:
+        """Tell whether there is something to read before anything was asked.
+
+        It is the end of the connection, or a reply of somebody else's.
+        """
+        if getattr(self, "_sock", None) is None:
+            # It would connect to tell.
+            return False
+        try:
+            return bool(self.can_read())  # type: ignore[attr-defined]
+        except (RedisError, OSError):
+            return True
 
     def connect(self, *args: Any, **options: Any) -> None:
         """Connect if it is closed, and anew if it is in doubt."""
@@ -60,7 +73,7 @@ class Careful:
             reply = super().read_response(*args, **options)  # type: ignore[misc]
         except ResponseError as error:
             self.packer.awaited -= 1
-            if not is_ordinary(error):
+            if is_doubtful(error):
                 self.doubt = "server" if is_elsewhere(error) else self.doubt or "reply"
             raise
         self.packer.awaited -= 1

@@ -51,7 +51,7 @@ class FastPool(ConnectionPool):
         except IndexError:
             return self._made()
         is_old = monotonic() - since >= FRESH
-        if connection.doubted() or (is_old and _is_dirty(connection)):
+        if connection.doubted() or (is_old and connection.is_stale()):
             connection.disconnect()
         return connection
 
@@ -115,17 +115,6 @@ class FastPool(ConnectionPool):
 
 def _is_closed(connection: Any) -> bool:
     return getattr(connection, "_sock", None) is None
-
-
-def _is_dirty(connection: Any) -> bool:
-    if _is_closed(connection):
-        # It would connect to tell.
-        return False
-    try:
-        # What is there to read is the end of the connection, or a reply of somebody else's.
-        return bool(connection.can_read())
-    except (redis.ConnectionError, redis.TimeoutError, OSError):
-        return True
 
 
 def _is_to_reconnect(connection: Any) -> bool:

@@ -7,6 +7,8 @@ from contextlib import suppress
 from queue import Empty
 from typing import Any
 
+from .library import library_of
+
 
 def close_idle(client: Any) -> None:
     """Close the connections that nobody uses; what others use is left alone.
@@ -26,7 +28,8 @@ def close_idle(client: Any) -> None:
 
 def _pools(client: Any) -> Iterator[Any]:
     if hasattr(client, "get_nodes"):
-        nodes = [node.redis_connection for node in client.get_nodes()]
+        name = f"{library_of(client)}_connection"
+        nodes = [getattr(node, name) for node in client.get_nodes()]
         clients = [each for each in nodes if each is not None]
     else:
         clients = [client]

@@ -7,16 +7,18 @@ _ELSEWHERE = ("READONLY", "MASTERDOWN")
 _ELSEWHERE_TYPES = {"ReadOnlyError", "MasterDownError"}
 
 
-def is_ordinary(error: Exception) -> bool:
-    """Tell whether a refusal is one that this package can expect and that Redis itself wrote.
+def is_doubtful(error: Exception) -> bool:
+    """Tell whether a failure is a refusal after which its connection is not used again.
 
-    Any other may be from a proxy. It may have come in addition to the replies of Redis, and then
-    each later reply on that connection would belong to the command before.
+    Not if it is one that this package can expect and that Redis itself wrote. Any other may be from
+    a proxy. It may have come in addition to the replies of Redis, and then each later reply on that
+    connection would belong to the command before.
 
     :param error: the client's, of redis-py or valkey-py.
     """
+    names = _names(error)
     # Inside a script Redis says the word somewhere in the text, elsewhere it begins with it.
-    return bool(_ORDINARY & _names(error)) or "WRONGTYPE" in str(error)
+    return "ResponseError" in names and not _ORDINARY & names and "WRONGTYPE" not in str(error)
 
 
 def is_elsewhere(error: Exception) -> bool:

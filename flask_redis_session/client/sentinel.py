@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 from redis.connection import SSLConnection
+from redis.exceptions import RedisError
 from redis.sentinel import (
     Sentinel,
+    SentinelConnectionPool,
     SentinelManagedConnection,
     SentinelManagedSSLConnection,
 )
@@ -15,6 +20,35 @@ from redis.sentinel import (
 from .connection import careful
 from .options import check_connection, credentials
 from .retry import RetryLost
+
+#: Seconds after which a client that is busy asks a sentinel again who the primary is.
+ASK_AGAIN = 1.0
+
+
+class WatchfulPool(SentinelConnectionPool):
+    """A pool that asks again who the primary is; redis-py asks for a new connection only.
+
+    A primary that is cut off, or was replaced and does not know it yet, goes on answering. If a
+    sentinel names another one, redis-py closes the idle connections at once, and each of the others
+    when it is released.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._asked_at = monotonic()
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:
+        if monotonic() - self._asked_at >= ASK_AGAIN:
+            self._asked_at = monotonic()
+            # In a thread of its own, because no request is to wait for sentinels that hang. None
+            # can be started while the interpreter ends.
+            with suppress(RuntimeError):
+                threading.Thread(target=self._ask, daemon=True).start()
+        return super().get_connection(*args, **options)
+
+    def _ask(self) -> None:
+        with suppress(RedisError, OSError):
+            self.get_master_address()  # type: ignore[no-untyped-call]
 
 
 def sentinel(
@@ -38,5 +72,5 @@ def sentinel(
     managed = careful(SentinelManagedSSLConnection if tls else SentinelManagedConnection)
     make: Any = Sentinel
     return lambda: make(hosts, sentinel_kwargs=own, **options).master_for(
-        service, connection_class=managed
+        service, connection_pool_class=WatchfulPool, connection_class=managed
     )

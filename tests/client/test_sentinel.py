@@ -7,8 +7,11 @@ from contextlib import ExitStack
 from urllib.parse import quote
 
 import pytest
+from redis.sentinel import Sentinel
 
 from flask_redis_session import RevocationUnconfirmed
+from flask_redis_session.client.commands import Commands
+from flask_redis_session.client.url import connect
 from tests.client.test_clients import everything
 from tests.client.test_tls_acl import rules
 from tests.support.figures import figure
@@ -60,6 +63,65 @@ def test_planned_failover(sentinels, coordinated):
         f"{load.gap:.1f} s without service, {load.refused} times 503, "
         f"{load.lost()} of {len(load.times)} acknowledged writes lost",
     )
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", ["idle", "in use"])
+def test_new_primary_is_used_soon(sentinels, kind):
+    """A worker leaves the old primary within seconds, though that still answers everything."""
+    way = Commands(lambda: connect(sentinels.url))
+    assert sentinels.primary.port == port_of(way)
+    used = way._client.connection_pool.get_connection() if kind == "in use" else None
+    port_of(way)
+    old = sentinels.primary
+    sentinels.sentinels[0].ask("SENTINEL", "FAILOVER", sentinels.service)
+    wait_until(lambda: sentinels.primary is not old, "the sentinels name another primary")
+    began = time.monotonic()
+    wait_until(lambda: port_of(way) == sentinels.primary.port, "the worker uses it", 3)
+    figure("Sentinel, the new primary is used", f"after {time.monotonic() - began:.1f} s")
+    if used is not None:
+        way._client.connection_pool.release(used)
+
+        assert {sentinels.primary.port} == {port_of(way) for _ in range(10)}
+
+
+def port_of(way):
+    """Return the port of the server that answers."""
+    return way.call(("INFO", "server"))["tcp_port"]
+
+
+def test_a_sentinel_is_asked_once_a_second(sentinels, monkeypatch):
+    """A worker that is busy asks about once a second."""
+    asked, discover = [], Sentinel.discover_master
+
+    def discovering(sentinel, service):
+        asked.append(service)
+        return discover(sentinel, service)
+
+    monkeypatch.setattr(Sentinel, "discover_master", discovering)
+    way = Commands(lambda: connect(sentinels.url))
+    began = time.monotonic()
+    while time.monotonic() - began < 3.5:
+        port_of(way)
+
+    assert 4 == len(asked)
+
+
+def test_no_request_waits_for_sentinels_that_hang(sentinels):
+    """With all sentinels hanging, those who use the primary do not notice."""
+    way = Commands(lambda: connect(sentinels.url))
+    port_of(way)
+    for each in sentinels.sentinels:
+        each.pause()
+    longest, began = 0.0, time.monotonic()
+    while time.monotonic() - began < 3:
+        before = time.monotonic()
+        port_of(way)
+        longest = max(longest, time.monotonic() - before)
+    for each in sentinels.sentinels:
+        each.resume()
+
+    assert longest < 0.3
 
 
 @pytest.mark.timeout(120)

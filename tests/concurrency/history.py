@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tests.concurrency.operations import Snapshot, Token
+from tests.concurrency.situations import Snapshot, Token
 
 #: Seconds of the monotonic clock, which all processes of a machine share.
 Span = tuple[float, float]

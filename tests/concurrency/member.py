@@ -15,7 +15,7 @@ import flask
 from flask_redis_session import RedisSession, StoreUnavailable
 from tests.concurrency.flaky import Fault, Luck
 from tests.concurrency.history import Event
-from tests.concurrency.operations import PREFIX, Token
+from tests.concurrency.situations import PREFIX, Token
 
 if TYPE_CHECKING:
     from tests.concurrency.throng import Place, Site

@@ -21,7 +21,8 @@ import redis
 
 from tests.concurrency.history import Event, History, Look, contents, shared
 from tests.concurrency.interleaving import Violation
-from tests.concurrency.operations import Probe, Snapshot
+from tests.concurrency.situations import Snapshot
+from tests.concurrency.stage import Probe
 from tests.concurrency.throng import Place, work
 from tests.concurrency.verdict import violations
 from tests.support.servers import Server

@@ -14,16 +14,9 @@ import flask_redis_session.storage.user_index as index_module
 from tests.concurrency import operations as o
 from tests.concurrency.breakages import rewritten
 from tests.concurrency.interleaving import Explored, Options, Violation
-from tests.concurrency.operations import (
-    ALONE,
-    ANONYMOUS,
-    FRESH,
-    NOBODY,
-    ON_ANONYMOUS,
-    ON_SIGNED_IN,
-    SIGNED_IN,
-    Stage,
-)
+from tests.concurrency.operations import ON_ANONYMOUS, ON_SIGNED_IN
+from tests.concurrency.situations import ALONE, ANONYMOUS, FRESH, NOBODY, SIGNED_IN, Situation
+from tests.concurrency.stage import Stage
 from tests.support.figures import figure
 
 pytestmark = pytest.mark.one_server("puts the commands to one server in order")
@@ -198,7 +191,7 @@ class Broken(NamedTuple):
     name: str
     code: str
     replacement: str
-    situation: o.Situation
+    situation: Situation
     group: tuple[o.Operation, ...]
 
     def text(self):

@@ -13,7 +13,9 @@ from flask_redis_session import RedisSession
 from flask_redis_session.request.owner import OwnedMapping
 from tests.concurrency import operations as o
 from tests.concurrency.interleaving import Options, Violation
-from tests.concurrency.operations import ANONYMOUS, SIGNED_IN, Operation, Stage, World
+from tests.concurrency.operations import Operation
+from tests.concurrency.situations import ANONYMOUS, SIGNED_IN, Situation
+from tests.concurrency.stage import Stage, World
 from tests.support.servers import Server
 
 pytestmark = pytest.mark.one_server("puts the commands to one server in order")
@@ -95,7 +97,7 @@ def check_owner(world: World) -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("situation", [SIGNED_IN, ANONYMOUS], ids=str)
-def test_two_requests(stage: Stage, situation: o.Situation) -> None:
+def test_two_requests(stage: Stage, situation: Situation) -> None:
     """No two changes of different keys leave a session signed in and in nobody's index."""
     for pair in combinations_with_replacement(ALL, 2):
         assert stage.explore(situation, *pair, options=REDUCED, check=check_owner).orders > 0

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from tests.concurrency.calls import Calls
 from tests.concurrency.history import SIGNS_IN, Event, History, Life, Span, by
 from tests.concurrency.looks import Looks
-from tests.concurrency.operations import Token
+from tests.concurrency.situations import Token
 from tests.concurrency.written import Values
 
 #: A rotated secret is remembered for 30 s; this much before, there is no doubt about it.

@@ -35,7 +35,7 @@ USERS = ["23", "a:b", "user:23", "Zoë Müller", "*", "a b", "../x", "23\n", "�
 
 
 def _with_wtf(server: Server, **options: Any) -> flask.Flask:
-    from flask_wtf import CSRFProtect  # type: ignore[import-untyped]
+    from flask_wtf import CSRFProtect
 
     app = bare_app(server)
     app.secret_key = "for Flask-WTF"

@@ -34,6 +34,8 @@ class Proxy:
         self._listener = socket.create_server((HOST, 0), backlog=100)
         self._open: set[socket.socket] = set()
         self._forgotten: set[socket.socket] = set()
+        # The replies that are late, of the clients that got a stray line.
+        self._strayed: dict[socket.socket, bytes] = {}
         self._cuts: dict[Way, tuple[int, int]] = {}
         #: Where it listens.
         self.port: int = self._listener.getsockname()[1]
@@ -46,6 +48,9 @@ class Proxy:
         #: Whether the server gets each request once more after it has answered it; the second
         #: reply is swallowed.
         self.duplicates = False
+        #: What comes before the replies to the next request, once. The last line of those follows
+        #: only when the client sends another request on that connection.
+        self.stray = b""
         #: How many bytes have been passed on.
         self.passed: dict[Way, int] = {"requests": 0, "replies": 0}
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -79,6 +84,10 @@ class Proxy:
         with self._lock:
             self._cuts.clear()
         self.drops, self.delays, self.trickle, self.duplicates = None, {}, None, False
+
+    def lead_to(self, port: int) -> None:
+        """Lead new connections to another server; those that are open stay where they are."""
+        self._target = port
 
     def forget(self) -> None:
         """Swallow from now on what goes over the connections that are open, and tell nobody."""
@@ -130,6 +139,12 @@ class Proxy:
                 if not chunk or not self._pass(chunk, "requests", server):
                     return
                 pending += chunk
+                if late := self._strayed.pop(client, b""):
+                    client.sendall(late)
+                if self.stray:
+                    self._strayed[client] = b""
+                    line, self.stray = self.stray, b""
+                    client.sendall(line)
             if server in readable:
                 chunk = server.recv(65536)
                 if not chunk:
@@ -137,6 +152,9 @@ class Proxy:
                 if self.duplicates and pending:
                     self._repeat(pending, again)
                 pending = b""
+                if client in self._strayed and not self._strayed[client]:
+                    at = chunk.rstrip().rfind(b"\n") + 1
+                    chunk, self._strayed[client] = chunk[:at], chunk[at:]
                 if not self._pass(chunk, "replies", client):
                     return
 

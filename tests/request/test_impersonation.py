@@ -8,7 +8,7 @@ from flask_login import LoginManager, UserMixin, current_user, login_user
 from tests.support.webapp import Site, session, sids
 
 
-class Person(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
+class Person(UserMixin):  # type: ignore[misc]
     """Somebody whom Flask-Login signs in."""
 
     def __init__(self, name):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from flask_redis_session.signals import session_created, user_bound
@@ -74,7 +76,14 @@ class TestSavedTwice:
 class TestUnstorable:
     """A value that cannot be stored stops the whole save before it begins (guarantee 3)."""
 
-    VALUES = (object(), 1j, lambda: None, {1j: 2}, [{"deep": {"er": object()}}], frozenset())
+    VALUES: tuple[Any, ...] = (
+        object(),
+        1j,
+        lambda: None,
+        {1j: 2},
+        [{"deep": {"er": object()}}],
+        frozenset(),
+    )
 
     @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
     def test_500(self, site, value):

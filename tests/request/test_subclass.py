@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import flask
 import pytest
 
 from flask_redis_session import RedisSessionInterface
@@ -108,8 +105,7 @@ def test_regenerate(valkey):
     browser.set(a=1)
     old = browser.twin()
 
-    interface: Any = site.app.session_interface
-    browser.visit(lambda: interface.regenerate(flask.session))
+    browser.visit(lambda: site.interface.regenerate(session))
 
     assert {} == old.read()
     assert {"a": 1} == browser.read()

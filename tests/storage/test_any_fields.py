@@ -6,14 +6,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from flask_redis_session.storage.record import mark
 from flask_redis_session.storage.token import Token
 from tests.support.effort import effort
 from tests.support.webapp import Site, session
 
 SID = "A" * 22
 SECRET = "b" * 43
+PROOF = Token(SID, SECRET).proof
 NAMES = [
-    *(b"@born", b"@seen", b"@idle", b"@user", f"@secret:{Token(SID, SECRET).proof}".encode()),
+    *(b"@born", b"@seen", b"@idle", b"@user", f"@secret:{PROOF}".encode()),
     *(b"user_id", b"a", b"@agent", b"@ip"),
 ]
 
@@ -46,7 +48,7 @@ def test_any_fields(site, held, member):
     """Whatever the fields of a session hold, requests are served; a list and an end are too."""
     site.redis.flushdb()
     now, name = str(site.redis.time()[0]), f"session:{SID}"
-    fields = dict(zip(NAMES, (now, now, 3600, 23, 0, 23), strict=False)) | held
+    fields = dict(zip(NAMES, (now, now, 3600, 23, mark(PROOF), 23), strict=False)) | held
     site.redis.hset(name, mapping=fields)
     site.redis.expire(name, 60)
     site.redis.zadd("session:user:23", {SID: int(now), member: 1})

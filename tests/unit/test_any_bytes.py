@@ -60,6 +60,9 @@ fields = st.binary(max_size=40) | st.sampled_from(
 )
 
 
+PROOF = "a" * 43
+
+
 @effort(500)
 @given(st.tuples(*[fields] * 6))
 @example((b"1764000000.123", b"1764000000", b"86400", b"23", mark(PROOF), b"@@a"))

@@ -180,12 +180,10 @@ def test_changes_are_true_where_there_are_some():
     assert Changes(wipe=True)
 
 
-NOW = datetime.now(timezone.utc)
-
-
 def test_session_info_is_frozen():
     """What is told of a session cannot be changed."""
-    info = SessionInfo("sid", "23", NOW, NOW, NOW)
+    now = datetime.now(timezone.utc)
+    info = SessionInfo("sid", "23", now, now, now)
 
     assert not info.current
     with pytest.raises(dataclasses.FrozenInstanceError):

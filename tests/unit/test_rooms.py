@@ -6,7 +6,9 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[2] / "flask_redis_session"
+import flask_redis_session
+
+PACKAGE = Path(flask_redis_session.__file__).parent
 
 #: Each room, with the rooms that it may use. What is not in a folder is the face.
 MAY_USE = {

@@ -1,0 +1,73 @@
+"""Commands that are sent once only, because they may have been carried out if no reply comes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.client import Pipeline
+from redis.exceptions import ConnectionError as LostConnection
+
+from .connection import Careful
+from .library import library_of
+from .retry import ReplyLost
+
+#: What tells that a command went to a node that has its slot no more, and was not carried out.
+MOVED = ("AskError", "MovedError", "TryAgainError")
+
+
+class OncePipeline(Pipeline):
+    """A pipeline that is not sent again if its connection is lost."""
+
+    def _execute_pipeline(self, connection: Any, commands: Any, raise_on_error: bool) -> Any:
+        # Before anything is sent, a connection that the server has closed can still be replaced.
+        if connection.is_stale():
+            connection.disconnect()
+        connection.connect()
+        execute: Any = super()._execute_pipeline
+        try:
+            return execute(connection, commands, raise_on_error)
+        except LostConnection as error:
+            if type(error) is LostConnection:
+                raise ReplyLost(str(error)) from error
+            raise
+
+
+def server_for(client: Any, key: Any) -> Any:
+    """Return the client of the one server that has a key.
+
+    :param client: of redis-py or valkey-py, of the application's or made from a URL.
+    """
+    if not hasattr(client, "get_node_from_key"):
+        return client
+    connection = getattr(client, f"get_{library_of(client)}_connection")
+    return connection(client.get_node_from_key(key))
+
+
+def by_server(client: Any, keys: Sequence[Any]) -> list[tuple[Any, list[int]]]:
+    """Return the client of each server that has some of these keys, and the places of those."""
+    servers: dict[int, tuple[Any, list[int]]] = {}
+    for at, key in enumerate(keys):
+        server = server_for(client, key)
+        servers.setdefault(id(server), (server, []))[1].append(at)
+    return [*servers.values()]
+
+
+def is_ours(server: Any) -> bool:
+    """Tell whether the client of one server was made from a URL."""
+    pool = getattr(server, "connection_pool", None)
+    connection = getattr(pool, "connection_class", None)
+    return isinstance(connection, type) and issubclass(connection, Careful)
+
+
+def sent_once(server: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Send commands to one server in one piece; return replies and refusals.
+
+    :param server: its client, which was made from a URL.
+    :raises redis.exceptions.RedisError: if a reply is lost.
+    """
+    pipeline: Any = OncePipeline(server.connection_pool, server.response_callbacks, False, None)
+    for command in commands:
+        pipeline.execute_command(*command, NEVER_DECODE=True)
+    replies: list[Any] = pipeline.execute(raise_on_error=False)
+    return replies
