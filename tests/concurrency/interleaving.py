@@ -27,6 +27,8 @@ Besides the order, what becomes of a command can be explored. These are its fate
 ``late``
     The client waits for the reply in vain, and the command is carried out at some later point:
     one that a retrying client may have passed by then.
+``refused``
+    It is not carried out, and the server answers that it has no memory.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ import redis.client
 
 from tests.concurrency.fates import exchanged
 
-Fate = Literal["ok", "lost", "cut", "late"]
+Fate = Literal["ok", "lost", "cut", "late", "refused"]
 Command = tuple[Any, ...]
 
 #: How long a thread may take from one gate to the next, in seconds.
