@@ -487,9 +487,7 @@ REVOKE_ALL = Operation("revoke all", _revoke(), None, ends=of_user("23"))
 REVOKE_OTHERS = Operation("revoke all but A", _revoke(keep=["A"]), None, ends=of_user("23"))
 END_ALL = Operation("end all from within", _revoke_inside(), ends=of_user("23"), buries=True)
 END_OTHERS = Operation("end the others", _revoke_inside(keep=True), ends=of_user("23"))
-END_ALL_FROM_B = Operation(
-    "end all from B", _revoke_inside(), "B", ends=of_user("23"), buries=True
-)
+END_ALL_FROM_B = Operation("end all from B", _revoke_inside(), "B", ends=of_user("23"), buries=True)
 LIST = Operation("list", _list, None)
 LIST_INSIDE = Operation("list from within", _list_inside)
 EXPIRE = Operation("expiry", _expire, None, ends=_is("A"), removes=_is("A"))

@@ -138,7 +138,7 @@ class World:
 
     def _note_eviction(self, operation: Operation, before: Snapshot, now: Snapshot) -> None:
         for user, excused in self._excused.items():
-            excused -= now.indexes.get(user, {}).keys()
+            excused.difference_update(now.indexes.get(user, {}))
         user = operation.evicts
         if user is not None and user not in now.indexes:
             self._evicted[user] = len(self.history) - 1
@@ -191,9 +191,7 @@ class World:
         own |= {sid for sid, creator in self._created.items() if creator == actor}
         for sid in before.hashes.keys() - now.hashes.keys():
             # A sign-in that is refused its place in the index is undone.
-            is_undone = (
-                self.stage.options.faults > 0 and step.command[0] == "UNLINK" and sid in own
-            )
+            is_undone = self.stage.options.faults > 0 and step.command[0] == "UNLINK" and sid in own
             _hold(
                 operation.ends(before, sid) or is_undone,
                 f"{name} ended {sid}: {before.hashes[sid]}",
@@ -208,7 +206,10 @@ class World:
                     _hold(not is_closed, f"{name} changed {sid} by a dead cookie")
                 self._check_fields(operation, sid, before.hashes[sid], now.hashes[sid])
                 self._check_rotation(sid, before, now)
-        self._check_members(operation, actor, own, before, now, step)
+        # A touch heals. A member too many does no harm.
+        heals = is_index_touch(step.command) and operation.touches
+        found = {(sid, user) for by, sid, user in self._found if by == actor and sid in own}
+        self._check_members(operation, own, found if heals else set(), before, now)
 
     def _check_rotation(self, sid: str, before: Snapshot, now: Snapshot) -> None:
         """Check that a fresh secret retires all the others, and keeps the newest tombstones."""
@@ -272,20 +273,21 @@ class World:
     def _check_members(
         self,
         operation: Operation,
-        actor: int,
         own: set[str],
+        healed: set[tuple[str, str | None]],
         before: Snapshot,
         now: Snapshot,
-        step: Step,
     ) -> None:
+        """Check what came into indexes, what went, and what moved.
+
+        :param healed: which session may be put back into whose index.
+        """
         for user in before.indexes.keys() | now.indexes.keys():
             was, is_now = before.indexes.get(user, {}), now.indexes.get(user, {})
             for sid in is_now.keys() - was.keys():
                 is_sign_in = sid in own and user in {operation.signs_in, *operation.passes_to}
-                # A touch heals. A member too many does no harm.
-                is_touch = is_index_touch(step.command) and (actor, sid, user) in self._found
                 _hold(
-                    is_sign_in or (is_touch and sid in own and operation.touches),
+                    is_sign_in or (sid, user) in healed,
                     f"{operation.name} put {sid} into the index of user {user}",
                 )
             for sid in was.keys() - is_now.keys():
