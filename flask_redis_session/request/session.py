@@ -22,7 +22,7 @@ class RedisSession(SessionState, SessionMixin):
     Nested changes are noticed without ``session.modified = True``.
 
     :param backend: where it comes from.
-    :param token: what the request's cookie says; ``None`` if there is no such cookie.
+    :param tokens: what the request's cookies of our name say.
     :param permanent: whether a new session starts permanent.
     :param request: the request that it is opened for.
     """
