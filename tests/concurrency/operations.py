@@ -377,17 +377,17 @@ def _list_inside(worker: Worker) -> None:
 
 
 def _expire(worker: Worker) -> None:
-    with suppress(redis.ConnectionError):
+    with suppress(redis.RedisError):
         worker.client.execute_command("DEL", f"{PREFIX}{sid_of('A')}")
 
 
 def _expire_new(worker: Worker) -> None:
-    with suppress(redis.ConnectionError):
+    with suppress(redis.RedisError):
         worker.client.execute_command("DEL", f"{PREFIX}{sid_of('new-0-1')}")
 
 
 def _evict(worker: Worker) -> None:
-    with suppress(redis.ConnectionError):
+    with suppress(redis.RedisError):
         worker.client.execute_command("DEL", f"{PREFIX}user:23")
 
 
@@ -402,7 +402,7 @@ end
 
 
 def _forget(worker: Worker) -> None:
-    with suppress(redis.ConnectionError):
+    with suppress(redis.RedisError):
         worker.client.execute_command("EVAL", _FORGET, 1, f"{PREFIX}{sid_of('A')}")
 
 
@@ -416,7 +416,7 @@ def _restore(worker: Worker) -> None:
 
 
 def _lose_scripts(worker: Worker) -> None:
-    with suppress(redis.ConnectionError):
+    with suppress(redis.RedisError):
         worker.client.execute_command("SCRIPT", "FLUSH")
 
 
@@ -509,6 +509,8 @@ def other_tab(operation: Operation) -> Operation:
 
 
 LATE = tuple(map(late, (SAVE, BLIND, READ, STAY, RESTORE, REGENERATE, CLEAR)))
+#: It comes without a cookie.
+LATE_NEW = (late(replace(BLIND, session=None)), late(SIGN_IN_NEW))
 LATE_SIGN_INS = (late(SIGN_IN_OTHER), late(SIGN_IN_OTHER_CLEARED))
 
 #: What is done with the session of a user.

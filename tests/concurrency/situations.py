@@ -241,6 +241,8 @@ class Situation:
         now = time.time()
         index = f"{PREFIX}user:23"
         dead = [("ZADD", index, f"{now - 5000:.3f}", sid_of(name)) for name in self.dead]
+        if dead:
+            dead.append(("PEXPIREAT", index, str(int((now + DAY + INTERVAL) * 1000))))
         return [*dead, *(command for held in self.sessions for command in held.commands(now))]
 
 
@@ -266,3 +268,5 @@ TWO_COOKIES = Situation(
 RUNNING_OUT = Situation("running out", (Held("A", "23", _THINGS, seen=DAY - 100), *_OTHERS))
 #: The index of user 23 has dead members.
 LITTERED = Situation("littered", (Held("A", "23", _THINGS), *_OTHERS), dead=("X", "Y"))
+#: The same, and user 23 has no session.
+NOBODY_LITTERED = Situation("nobody, littered", (Held("D", "42", seen=20.0),), dead=("X", "Y"))

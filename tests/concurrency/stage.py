@@ -47,13 +47,14 @@ from flask_redis_session.storage import session_hash as hashes_module
 from flask_redis_session.storage import user_index as index_module
 from flask_redis_session.storage.record import TOMBSTONE
 from tests.concurrency.interleaving import (
-    READS,
+    READING,
     Explored,
     Options,
     Run,
     Step,
     Violation,
     explore,
+    is_read,
     key_of,
 )
 from tests.concurrency.operations import Answer, Call, Operation, Worker, _nothing
@@ -117,7 +118,7 @@ class World:
     def observe(self, step: Step) -> None:
         """Look at what a step changed."""
         before = now = self.now
-        if step.command[0].upper() not in READS:
+        if not is_read(step.command):
             now = Snapshot.take(self.stage.plain)
         self.history.append(now)
         actor = self._origin(step.actor)
@@ -198,7 +199,9 @@ class World:
             )
             self._ended_by.append((len(self.history) - 1, actor, sid))
         for sid in now.hashes.keys() & before.hashes.keys():
-            if now.hashes[sid] != before.hashes[sid]:
+            if operation.removes(before, sid) and now.secrets(sid) == before.secrets(sid):
+                self._check_removed(operation, before.hashes[sid], now.hashes[sid])
+            elif now.hashes[sid] != before.hashes[sid]:
                 _hold(sid in own, f"{name} changed {sid}, which is not its own")
                 cookie = operation.cookie
                 if cookie is not None and sid == cookie.sid:
@@ -210,6 +213,12 @@ class World:
         heals = is_index_touch(step.command) and operation.touches
         found = {(sid, user) for by, sid, user in self._found if by == actor and sid in own}
         self._check_members(operation, own, found if heals else set(), before, now)
+
+    @staticmethod
+    def _check_removed(operation: Operation, before: dict[str, str], now: dict[str, str]) -> None:
+        """Check that nothing but tombstones went."""
+        rest = {name: value for name, value in before.items() if not _is_stone((name, value))}
+        _hold(now == rest, f"{operation.name} made {now} of {before}")
 
     def _check_rotation(self, sid: str, before: Snapshot, now: Snapshot) -> None:
         """Check that a fresh secret retires all the others, and keeps the newest tombstones."""
@@ -286,8 +295,11 @@ class World:
             was, is_now = before.indexes.get(user, {}), now.indexes.get(user, {})
             for sid in is_now.keys() - was.keys():
                 is_sign_in = sid in own and user in {operation.signs_in, *operation.passes_to}
+                # Of a creation that was refused the place in the index may stay: it is dead.
+                is_dead = operation.signs_in == user and sid not in now.hashes
+                is_left = is_dead and self.stage.options.faults > 0
                 _hold(
-                    is_sign_in or (sid, user) in healed,
+                    is_sign_in or is_left or (sid, user) in healed,
                     f"{operation.name} put {sid} into the index of user {user}",
                 )
             for sid in was.keys() - is_now.keys():
@@ -685,15 +697,19 @@ class Stage:
         pipeline.execute()
 
     def _load_scripts(self) -> None:
-        for script in (
-            commit_module._COMMIT,
-            index_module._INDEX,
-            revocation_module._REVOKE,
-            index_module._REMOVE,
+        reading = (
             index_module._LIST,
             index_module._READ,
             hashes_module._PROVE,
             revocation_module._PAGE,
+        )
+        READING.update(script.sha for script in reading)
+        for script in (
+            *reading,
+            commit_module._COMMIT,
+            index_module._INDEX,
+            index_module._REMOVE,
+            revocation_module._REVOKE,
         ):
             self.plain.script_load(script.text)
 
