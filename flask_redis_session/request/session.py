@@ -148,6 +148,9 @@ class RedisSession(SessionState, SessionMixin):
             if is_there:
                 # Another request made it somebody else's, or nobody's: the cookie is theirs.
                 return []
+            if not found:
+                # Somebody else ended it: by now the browser may have a cookie of another session.
+                self._phase = "gone"
         self._end()
         return found
 
