@@ -8,7 +8,6 @@ CLIENT  ``redis2``, ``redis3`` or ``valkey``: a client of the application's; ``u
 WAY     ``signal``, ``threads`` or ``greenlets``: what raises.
 """
 
-# ruff: noqa: E402 - gevent patches before anything else is imported
 from __future__ import annotations
 
 import sys
@@ -26,7 +25,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from time import monotonic, sleep
 from typing import Any
@@ -122,7 +121,7 @@ def by_signal(seconds: float) -> Iterator[None]:
 @contextmanager
 def by_greenlet(seconds: float) -> Iterator[None]:
     """Let gevent raise after so many seconds, at the next switch."""
-    from gevent import Timeout  # noqa: PLC0415
+    from gevent import Timeout
 
     with Timeout(seconds, Soft):
         yield
@@ -177,15 +176,21 @@ def visit(app: flask.Flask, chance: random.Random, cut: Cut, cookies: list[str])
     return "right" if text == f"n{at}" else "wrong"
 
 
-def main(kind: str, way: str, port: str, seed: str) -> None:
-    """Send the requests and print what came of them."""
-    logging.disable(logging.CRITICAL)
-    app = make_app(kind, int(port))
+def sign_in_all(app: flask.Flask) -> list[str]:
+    """Sign in every browser, and return their cookies."""
     cookies = []
     for at in range(BROWSERS):
         client: Any = app.test_client()
         client.get(f"/sign-in/n{at}")
         cookies.append(client.get_cookie("session").value)
+    return cookies
+
+
+def main(kind: str, way: str, port: str, seed: str) -> None:
+    """Send the requests and print what came of them."""
+    logging.disable(logging.CRITICAL)
+    app = make_app(kind, int(port))
+    cookies = sign_in_all(app)
     app.config["typical"] = 1.0
     chance = random.Random(seed)
     began = monotonic()
@@ -198,11 +203,9 @@ def main(kind: str, way: str, port: str, seed: str) -> None:
     def visits(number: int, count: int) -> None:
         mine = random.Random(f"{seed} {number}")
         for _ in range(count):
-            try:
+            # If it was due just when the request had ended, what came of it is not known.
+            with suppress(Soft):
                 outcomes[visit(app, mine, cut, cookies)] += 1
-            except Soft:
-                # It was due just when the request had ended.
-                outcomes["cut"] += 1
 
     if way == "signal":
         visits(0, REQUESTS)
