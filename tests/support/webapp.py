@@ -189,8 +189,15 @@ class Site:
         return cast("dict[bytes, bytes]", self.redis.hgetall(self.key(sid)))
 
     def names(self) -> set[str]:
-        """Return the name of every key in Redis."""
-        return {key.decode() for key in self.redis.keys("*")}
+        """Return the name of every key in Redis, but of what holds the tombstones of a sign-out."""
+        return {key.decode() for key in self.redis.keys("*") if not self._is_grave(key)}
+
+    def _is_grave(self, key: bytes) -> bool:
+        """Tell whether a key holds tombstones and nothing else."""
+        if self.redis.type(key) != b"hash":
+            return False
+        fields = self.redis.hgetall(key).items()
+        return all(name[:8] == b"@secret:" and value[:1] != b"s" for name, value in fields)
 
     def index(self, user_id: object) -> list[str]:
         """Return the members of a user's index, last seen first."""
@@ -206,7 +213,7 @@ class Site:
 
     def later(self, seconds: float) -> None:
         """Let so much time pass, as far as what is stored can tell."""
-        for name in self.names():
+        for name in self.redis.keys("*"):
             if self.redis.type(name) == b"zset":
                 for member in self.redis.zrange(name, 0, -1):
                     self.redis.zincrby(name, -seconds, member)
