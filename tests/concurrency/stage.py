@@ -465,20 +465,44 @@ class World:
             self.stage.tried.add(end)
 
     def _check_healed(self, answer: Answer) -> None:
-        """Check that a request with a touch that was due put its session back into the index."""
-        came, began = answer.came_with, answer.began
+        """Check that a request with a touch that was due has touched the index, and so healed it."""
+        came = answer.came_with
         if came is None or answer.status != 200:
             return
-        user, after = self.history[began].user(came.sid), self.history[began:]
-        evicted = self._evicted.get(user or "")
-        if user is None or evicted is None or evicted > began:
+        own = [
+            (number, step.command)
+            for number, step in enumerate(self.run.steps[: answer.ended])
+            if number >= answer.began and step.actor == answer.actor
+        ]
+        commits = (n for n, command in own if _runs(command, commit_module._COMMIT))
+        began = next((n for n in commits if self._is_touch_due(n, came)), None)
+        if began is None:
             return
-        is_due = time.time() - float(after[0].hashes[came.sid]["@seen"]) > INTERVAL
-        if is_due and all(at.opens(came) and at.user(came.sid) == user for at in after):
+        user, name = self.history[began].user(came.sid), answer.operation.name
+        if user is None or any(at.user(came.sid) != user for at in self.history[began:]):
+            return
+        index = f"{PREFIX}user:{user}"
+        touches = [
+            number
+            for number, command in own
+            if _runs(command, index_module._INDEX) and key_of(command) == index
+        ]
+        _hold(bool(touches), f"{name} did not touch the index of user {user}")
+        if self._evicted.get(user, 0) <= touches[-1]:
             _hold(
                 came.sid in self.now.indexes.get(user, {}),
-                f"{answer.operation.name} did not put {came.sid} back into the index",
+                f"{name} did not put {came.sid} back into the index of user {user}",
             )
+
+    def _is_touch_due(self, number: int, token: Token) -> bool:
+        """Tell whether a commit by this cookie is accepted, and the first for a touch interval."""
+        before, now = self.history[number : number + 2]
+        if not before.opens(token) or token.sid not in now.hashes:
+            return False
+        seen = before.hashes[token.sid]["@seen"]
+        # If the server has lost the script, nothing was carried out.
+        is_done = seen != now.hashes[token.sid]["@seen"]
+        return is_done and time.time() - float(seen) > INTERVAL
 
     def _window(self, call: Call) -> list[Snapshot]:
         """Return what Redis held from just before the first command of a call to its end."""
