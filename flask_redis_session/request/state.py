@@ -92,8 +92,8 @@ class SessionState(OwnedMapping):
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key in self._backend.user_keys.roots:
-            # A sign-in is judged by whose session it was before. It loads all there is: where it
-            # turns out that it needs a session of its own, that one is to have it too.
+            # A sign-in depends on whose session it was before. It loads everything: if it turns out
+            # that it needs a session of its own, that one takes it along.
             if self._complete:
                 self._is_stored()
             else:
