@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from .errors import StoreUnavailable
@@ -28,6 +29,10 @@ def refuse(app: Flask, response: Response, failure: StoreUnavailable) -> None:
     try:
         refusal = app.make_response(app.handle_http_exception(failure))
     except StoreUnavailable:
+        refusal = app.make_response(failure.get_response())
+    except Exception:  # noqa: BLE001 (to raise would make a 500 of it)
+        # The application's page may need what cannot be read.
+        app.log_exception(sys.exc_info())
         refusal = app.make_response(failure.get_response())
     body = response.response
     if hasattr(body, "close"):
