@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from .errors import SettingError, StoreUnavailable
 from .request.backend import Loaded, Usage
 from .request.draft import Terms
 from .request.loading import LoadPlans
-from .request.save import Create, Reply, Step, Touch, Touched, Written
+from .request.outcome import Create, Reply, Step, Touch, Touched, Written
 from .request.touch_memory import TouchMemory
 from .request.user import UserKeys, user_keys
 from .request.user_advice import UserAdvice
@@ -47,7 +47,10 @@ class ApplicationBackend:
 
     def __init__(self, settings: Settings, app: Flask | None = None) -> None:
         self.settings = settings
-        self._app: Callable[[], Flask | None] = _nobody if app is None else ref(app)
+        #: Returns the application, if there is one and it still lives.
+        self.app: Callable[[], Flask | None] = _nobody if app is None else ref(app)
+        #: Whether anything was asked of it. Until then the application may change its settings.
+        self.is_in_use = app is None
         self.absolute = settings.absolute
         self.redis = Commands(self._client)
         self.hashes = SessionHashes(
@@ -74,7 +77,7 @@ class ApplicationBackend:
     @cached_property
     def user_keys(self) -> UserKeys:
         """The keys that say whose a session is; Flask-Login may come after the sessions."""
-        return user_keys(self.settings.user_keys, self._app())
+        return user_keys(self.settings.user_keys, self.app())
 
     def _client(self) -> Any:
         if self.settings.url is None:
@@ -105,6 +108,21 @@ class ApplicationBackend:
         if record.idle is not None and self._is_running_out(record):
             record = self._touched_early(token, record)
         return record, fields
+
+    def choose(self, tokens: Sequence[Token]) -> Token:
+        """Return the cookie that counts among several of one name.
+
+        The first one that opens a session counts, else one that was rotated away or signed out
+        lately: a request without either is not to get a new session beside it.
+
+        :param tokens: the cookies.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        standings = self.hashes.standings(tokens)
+        for standing in ("live", "rotated"):
+            if standing in standings:
+                return tokens[standings.index(standing)]
+        return tokens[0]
 
     def _is_running_out(self, record: Record) -> bool:
         """Tell whether a session may end, for want of use, while this request goes on."""
@@ -166,7 +184,7 @@ class ApplicationBackend:
         :param reason: why, as :data:`~.signals.session_ended` lists.
         """
         for sid in sids if session_ended.receivers else ():
-            session_ended.send(self._app(), sid=sid, user_id=user, reason=reason)
+            session_ended.send(self.app(), sid=sid, user_id=user, reason=reason)
 
     def send(self, step: Step) -> Reply:
         """Send a step of a save to Redis and return the reply.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .request.outcome import Outcome
 from .storage.token import Token, parse_cookie
 
 if TYPE_CHECKING:
@@ -16,24 +18,46 @@ log = logging.getLogger("flask_redis_session")
 _OWN_MACHINE = ("localhost", "127.0.0.1", "[::1]", "[")
 
 
-def read_cookie(request: Request, name: str) -> Token | None:
-    """Return what the session's cookie says, or ``None`` if it has not the form of one.
+#: How many cookies of one name are looked at.
+MOST_COOKIES = 3
+
+
+def read_cookies(request: Request, name: str) -> tuple[Token, ...]:
+    """Return what the cookies of a name say that have the form of ours; most often it is one.
+
+    A browser sends several if other paths or domains of the host have set one of this name.
 
     :param request: the request.
-    :param name: the cookie's name.
+    :param name: the name.
     """
     header = request.environ.get("HTTP_COOKIE")
     if not header:
-        return None
+        return ()
     before, found, after = header.partition(f"{name}=")
     if found and f"{name}=" not in after and (not before or before.endswith("; ")):
         # The usual case. To parse all cookies takes as long as all the rest of a request that
         # does not use its session.
         token = parse_cookie(after.partition(";")[0])
         if token is not None:
-            return token
-    cookie = request.cookies.get(name)
-    return parse_cookie(cookie) if cookie else None
+            return (token,)
+    tokens = (parse_cookie(value) for value in request.cookies.getlist(name))
+    return tuple(dict.fromkeys(token for token in tokens if token is not None))[:MOST_COOKIES]
+
+
+def as_wanted(outcome: Outcome, *, wanted: bool | None) -> Outcome:
+    """Return the outcome of a save with what an application wants of the cookie.
+
+    If its session ended, it is deleted in any case.
+
+    :param outcome: what came of the save.
+    :param wanted: whether to send the cookie of a live session; ``None``: if that is due.
+    """
+    if wanted is None or outcome.cookie == "clear":
+        return outcome
+    if not wanted:
+        return replace(outcome, cookie="leave")
+    is_sent = outcome.phase != "live" or outcome.cookie == "fresh"
+    return outcome if is_sent else replace(outcome, cookie="refresh")
 
 
 class CookieFlags:

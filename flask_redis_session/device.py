@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flask import Request
+
+_WITH_PORT = re.compile(r"\[(?P<six>[^\[\]]+)\](?::[0-9]+)?|(?P<four>[0-9.]+):[0-9]+")
 
 #: How much is kept of a user agent, in characters.
 LONGEST = 256
@@ -35,17 +38,23 @@ def private_device(request: Request) -> tuple[str | None, str | None]:
 def shorten(address: str, *, ipv4: int = 24, ipv6: int = 48) -> str | None:
     """Return the network that an address is in, as in ``203.0.113.0/24``.
 
-    :param address: an IPv4 or IPv6 address; of anything else nothing is returned.
+    :param address: an IPv4 or IPv6 address, also with a port after it, as some proxies write it;
+        of anything else nothing is returned.
     :param ipv4: how many bits to keep of an IPv4 address.
     :param ipv6: how many bits to keep of an IPv6 address.
     """
     try:
-        ip = ip_address(address.partition("%")[0])
+        ip = ip_address(_without_port(address).partition("%")[0])
     except ValueError:
         return None
     mapped = getattr(ip, "ipv4_mapped", None)
     ip = mapped or ip
     return str(ip_network((ip, ipv4 if ip.version == 4 else ipv6), strict=False))
+
+
+def _without_port(address: str) -> str:
+    found = _WITH_PORT.fullmatch(address)
+    return address if found is None else found["six"] or found["four"]
 
 
 def clipped(value: str | None) -> str | None:

@@ -13,12 +13,12 @@ from flask.sessions import SessionInterface, SessionMixin
 from flask.signals import got_request_exception
 
 from .application import ApplicationBackend
-from .cookie import read_cookie
+from .cookie import as_wanted, read_cookies
 from .errors import StoreUnavailable
 from .hints import give_hints
 from .refusal import refuse, vary
 from .request.backend import When
-from .request.save import Outcome
+from .request.outcome import Outcome
 from .request.session import RedisSession
 from .request.user import user_text
 from .settings import read_settings
@@ -67,6 +67,8 @@ class RedisSessionInterface(SessionInterface):
     def init_app(self, app: Flask) -> None:
         """Give an application these sessions, and check its settings.
 
+        The settings count as they are when the sessions are first used.
+
         :param app: the application.
         :raises SettingError: where a setting is ill-typed or contradicts another.
         :raises RuntimeError: where the application has them already.
@@ -74,33 +76,51 @@ class RedisSessionInterface(SessionInterface):
         if EXTENSION in app.extensions:
             raise RuntimeError("This application has its sessions already: call init_app once.")
         app.session_interface = self
-        self._backend_of(app)
+        self._prepare(app)
+
+    def _prepare(self, app: Flask) -> None:
+        """Read an application's settings for the first time, and tell what is odd about them."""
+        give_hints(app.config)
+        settings = read_settings(app.config, redis=self._redis, prefix=self._prefix)
+        self._applications += 1
+        self._latest = ApplicationBackend(settings, app)
+        app.extensions[EXTENSION] = (self, self._latest)
+        got_request_exception.connect(_finish_failed, app)
 
     def _backend_of(self, app: Flask) -> ApplicationBackend:
-        """Return an application's sessions; the first call reads its settings."""
+        """Return an application's sessions, for use; the first call reads its settings.
+
+        They may have changed since :meth:`init_app` checked them, as test suites do it.
+        """
         backend: ApplicationBackend
         owner, backend = app.extensions.get(EXTENSION, _NOBODY)
-        if owner is self:
+        if owner is self and backend.is_in_use:
             return backend
         with self._lock:
-            owner, backend = app.extensions.get(EXTENSION, _NOBODY)
-            if owner is not self:
-                give_hints(app.config)
-                settings = read_settings(app.config, redis=self._redis, prefix=self._prefix)
-                self._applications += 1
-                backend = self._latest = ApplicationBackend(settings, app)
-                app.extensions[EXTENSION] = (self, backend)
-                got_request_exception.connect(_finish_failed, app)
+            if app.extensions.get(EXTENSION, _NOBODY)[0] is not self:
+                self._prepare(app)
+            else:
+                self._read_again(app)
+            owner, backend = app.extensions[EXTENSION]
+            backend.is_in_use = True
         return backend
+
+    def _read_again(self, app: Flask) -> None:
+        _, checked = app.extensions[EXTENSION]
+        settings = read_settings(app.config, redis=self._redis, prefix=self._prefix)
+        if settings != checked.settings:
+            changed = ApplicationBackend(settings, app)
+            app.extensions[EXTENSION] = (self, changed)
+            self._latest = changed if self._latest is checked else self._latest
 
     def open_session(self, app: Flask, request: Request) -> RedisSession:
         """Return the session of a request; nothing is asked of Redis until it is used."""
         backend = self._backend_of(app)
-        token = read_cookie(request, self.get_cookie_name(app))
+        tokens = read_cookies(request, self.get_cookie_name(app))
         session = self.session_class(
-            backend, token, permanent=backend.settings.permanent, request=request
+            backend, tokens, permanent=backend.settings.permanent, request=request
         )
-        if token is not None and has_request_context():
+        if tokens and has_request_context():
             after_this_request(session._finish)  # noqa: SLF001
         return session
 
@@ -122,7 +142,7 @@ class RedisSessionInterface(SessionInterface):
         except StoreUnavailable as failure:
             refuse(app, response, failure)
             return
-        outcome = outcome.with_cookie(wanted=wanted)
+        outcome = as_wanted(outcome, wanted=wanted)
         send_events(app, session, outcome.events)
         if outcome.signed_in is not None and outcome.token is not None:
             backend.users.revoke_surplus(outcome.signed_in, keep=outcome.token.sid)
@@ -251,7 +271,8 @@ class RedisSessionInterface(SessionInterface):
                 # revocation would seem to have worked.
                 log.warning(_NO_APPLICATION, settings.prefix)
             self._latest = ApplicationBackend(settings)
-        return self._latest
+        app = self._latest.app()
+        return self._latest if app is None else self._backend_of(app)
 
 
 def backend_of(app: Flask) -> ApplicationBackend | None:

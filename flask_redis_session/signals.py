@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from blinker import Namespace
 
-from .request.save import Event
+from .request.outcome import Event
 
 if TYPE_CHECKING:
     from flask import Flask

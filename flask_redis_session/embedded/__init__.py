@@ -1,5 +1,7 @@
 """One Valkey server for the processes of an application."""
 
-from .server import EmbeddedConnection, prepare, runs_here, server_binary, start_or_join
+from .connection import EmbeddedConnection
+from .directory import prepare
+from .server import runs_here, server_binary, start_or_join
 
 __all__ = ["EmbeddedConnection", "prepare", "runs_here", "server_binary", "start_or_join"]

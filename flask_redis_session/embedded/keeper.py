@@ -1,11 +1,11 @@
 """Ends an embedded server when the process that started it ends, in whatever way that ends.
 
-``embedded.py`` runs this file as a process of its own, in the directory of the server, apart from
+``server.py`` runs this file as a process of its own, in the directory of the server, apart from
 its own session, so that Ctrl-C in a terminal reaches the application alone. The standard input is
 a pipe; its write end is the starter's. The arguments are the path of the server's socket, a process
 group (0: none) with which the directory goes, and the command of the server.
 
-A signal on the death of the parent (``PR_SET_PDEATHSIG``) would not do in the place of the pipe: it
+A signal on the death of the parent (``PR_SET_PDEATHSIG``) cannot replace the pipe: it
 fires at the end of the *thread* that started the server, and only on Linux.
 """
 
@@ -60,7 +60,7 @@ def keep(socket: str, group: int, command: list[str]) -> None:
 
 
 def _end_with_parent() -> None:
-    """Where the system can (Linux), make the keeper's death end the server too."""
+    """If the system can (Linux does), make the keeper's death end the server too."""
     with suppress(ImportError, OSError, AttributeError):
         from ctypes import CDLL  # noqa: PLC0415
 

@@ -35,6 +35,9 @@ class SessionBackend(Protocol):
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
         """Load what is needed to know a key, or every key where it is ``None``."""
 
+    def choose(self, tokens: Sequence[Token]) -> Token:
+        """Return the cookie that counts among several of one name."""
+
     def learn(self, usage: Usage) -> None:
         """Take note of what a request used of a session that it loaded."""
 

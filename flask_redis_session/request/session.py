@@ -22,7 +22,7 @@ class RedisSession(SessionState, SessionMixin):
     Nested changes are noticed without ``session.modified = True``.
 
     :param backend: where it comes from.
-    :param token: what the request's cookie says; ``None`` if there is no such cookie.
+    :param tokens: what the request's cookies of our name say.
     :param permanent: whether a new session starts permanent.
     :param request: the request that it is opened for.
     """
@@ -148,6 +148,9 @@ class RedisSession(SessionState, SessionMixin):
             if is_there:
                 # Another request made it somebody else's, or nobody's: the cookie is theirs.
                 return []
+            if not found:
+                # Somebody else ended it: by now the browser may have a cookie of another session.
+                self._phase = "gone"
         self._end()
         return found
 

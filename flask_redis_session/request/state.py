@@ -6,19 +6,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask_redis_session.errors import StoreUnavailable
+from flask_redis_session.errors import StoreUnavailable, UnstorableValue
 from flask_redis_session.storage.record import TOMBSTONE, Binding, Record
 from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend, Usage
+from .delivery import reaches_no_browser
 from .draft import Draft, Phase, Terms
+from .outcome import Outcome, Reply, Step
 from .owner import OwnedMapping
-from .save import Outcome, Reply, Step, save
+from .save import save
 from .user import UserKey
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class SessionState(OwnedMapping):
     """A mapping that loads itself when it is first used, and knows how it is to be saved.
 
     :param backend: where it comes from.
-    :param token: what the request's cookie says; ``None`` if there is no such cookie.
+    :param tokens: what the request's cookies of our name say.
     :param permanent: whether a new session starts permanent.
     :param request: the request that it is opened for.
     """
@@ -43,7 +45,7 @@ class SessionState(OwnedMapping):
     def __init__(
         self,
         backend: SessionBackend,
-        token: Token | None,
+        tokens: Sequence[Token],
         *,
         permanent: bool = False,
         request: Request | None = None,
@@ -52,15 +54,16 @@ class SessionState(OwnedMapping):
         self._request = request
         self._opened = monotonic()
         #: What is known of the session; see ``draft.py``.
-        self._phase: Phase = "new" if token is None else "unproved"
-        #: The cookie as the browser has it.
-        self._sent = token
+        self._phase: Phase = "unproved" if tokens else "new"
+        #: The cookie as the browser has it; the first of several, until Redis was asked.
+        self._sent = tokens[0] if tokens else None
+        self._others = tokens[1:]
         #: The cookie that opens the session; ``None`` if none does.
-        self._token = token
+        self._token = self._sent
         self._record: Record | None = None
         # The public id that the application was told, of a session that is not stored yet.
         self._sid: str | None = None
-        self._complete = token is None
+        self._complete = not tokens
         self._starts_permanent = permanent
         # None: the application has not assigned it.
         self._permanent: bool | None = None
@@ -70,8 +73,9 @@ class SessionState(OwnedMapping):
         self._rotates = False
         self._usage: Usage | None = None
         self._failure: StoreUnavailable | None = None
-        # Whether the response is being finished, and whether what it read was empty by a failure.
-        self._is_finishing = self._lacks = False
+        # Whether the response is being finished, whether what it read was empty by a failure, and
+        # whether a value was refused.
+        self._is_finishing = self._lacks = self._is_refused = False
 
     @property
     def permanent(self) -> bool:
@@ -134,6 +138,9 @@ class SessionState(OwnedMapping):
         if self._failure is not None:
             # One wait for a dead server is enough for one request.
             raise self._failure
+        if self._others:
+            token = self._sent = self._token = self._backend.choose((token, *self._others))
+            self._others = ()
         if self._usage is None:
             # The endpoint is known by now: Flask opens the session before it routes.
             endpoint = self._request.endpoint if self._request is not None else None
@@ -214,7 +221,7 @@ class SessionState(OwnedMapping):
         if self._usage is not None:
             self._backend.learn(self._usage)
             self._usage = None
-        if self._modified is not False and self._needs_owner():
+        if self._others or (self._modified is not False and self._needs_owner()):
             self._is_stored()
         draft = Draft(
             terms,
@@ -226,7 +233,7 @@ class SessionState(OwnedMapping):
             permanent=self.permanent,
             permanent_anew=self._starts_permanent if self._permanent is None else self._permanent,
             is_late=monotonic() - self._opened > TOMBSTONE,
-            is_undeliverable=_has_no_response(self._request),
+            is_undeliverable=reaches_no_browser(self._request),
         )
         if self._modified is False:
             permanent = self.permanent if self._token is None else self._token.permanent
@@ -260,6 +267,13 @@ class SessionState(OwnedMapping):
             outcome = save(self._draft(terms), send)
         except StoreUnavailable as failure:
             self._failure = failure
+            raise
+        except UnstorableValue as error:
+            if self._is_refused:
+                # Flask saves again with its error page: once is enough to say so.
+                return Outcome("leave", self._phase)
+            self._is_refused = True
+            error.endpoint = self._request.endpoint if self._request is not None else None
             raise
         self._take_over(outcome)
         return outcome
@@ -312,12 +326,3 @@ class SessionState(OwnedMapping):
             self._phase = "new"
         self._token = self._record = None
         self._rotates = self._forced = False
-
-
-def _has_no_response(request: Request | None) -> bool:
-    """Tell whether no browser gets the response: of an upgraded request, or of Flask-SocketIO's."""
-    if request is None:
-        return False
-    upgrade: str = request.environ.get("HTTP_UPGRADE", "")
-    # Flask-SocketIO calls save_session with a response of its own, and marks the request like this.
-    return upgrade.lower() == "websocket" or hasattr(request, "namespace")

@@ -106,9 +106,22 @@ class SessionHashes:
         pairs = zip(names, values, strict=True)
         return {name: value for name, value in pairs if value is not None}
 
+    def standings(self, tokens: Sequence[Token]) -> list[Standing]:
+        """Tell of each cookie whether it opens its session, in one round trip to each node.
+
+        :param tokens: the cookies.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        commands = [_PROVE.on(self.key(token.sid), token.proof) for token in tokens]
+        replies = self._redis.together(commands)
+        pairs = zip(tokens, replies, strict=True)
+        return [self._standing(token, reply) for token, reply in pairs]
+
     def _proven_standing(self, token: Token) -> Standing:
         """Ask whether a cookie opens its session, by a reply that proves whose it is."""
-        reply = self._redis.call(_PROVE.on(self.key(token.sid), token.proof))
+        return self._standing(token, self._redis.call(_PROVE.on(self.key(token.sid), token.proof)))
+
+    def _standing(self, token: Token, reply: Any) -> Standing:
         if not isinstance(reply, list) or len(reply) != 5 or reply[0] != mark(token.proof):
             raise self._redis.mistrust()
         _, seconds, microseconds, born, secret = reply

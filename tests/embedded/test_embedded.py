@@ -18,6 +18,7 @@ import pytest
 
 import flask_redis_session
 from flask_redis_session.client.url import check_url, connect
+from flask_redis_session.embedded import locks
 from flask_redis_session.embedded import server as embedded
 from flask_redis_session.errors import SettingError
 from tests.support.servers import free_port, wait_until
@@ -82,6 +83,7 @@ app.session_interface = RedisSessionInterface()
 APP = """
 import os
 from flask import Flask
+from flask_redis_session.embedded import locks
 from flask_redis_session.embedded import server as embedded
 from flask_redis_session.client.url import connect
 
@@ -632,7 +634,7 @@ def test_a_directory_without_the_right_to_write_is_named(home: Home) -> None:
     home.folder.chmod(0o755)
     code = (
         "import os\n"
-        "from flask_redis_session.embedded.server import prepare\n"
+        "from flask_redis_session.embedded import prepare\n"
         # Nothing is denied to root.
         "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)\n"
         f"prepare({str(home.folder / 'data')!r})\n"
@@ -695,6 +697,25 @@ def test_a_planted_temporary_directory_is_refused(
     assert str(root) in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["missing", "a file", "none at all"])
+def test_an_unusable_temporary_directory_is_said(
+    home: Home, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """If there is no place for temporary data, the error says so and what to do."""
+    place = home.folder / "place"
+    if kind == "a file":
+        place.write_text("")
+    if kind == "none at all":
+        monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(place)])
+    monkeypatch.setattr(tempfile, "tempdir", None if kind == "none at all" else str(place))
+    for refuse in (connect, check_url):
+        with pytest.raises(SettingError, match="TMPDIR"):
+            refuse("embedded://")
+    if kind != "none at all":
+        with pytest.raises(SettingError, match="TMPDIR"):
+            connect(f"embedded://{home.folder / 'data'}")
+
+
 def test_a_planted_lock_is_refused(tmp_path: Path) -> None:
     """A symbolic link in the place of a lock is not followed."""
     (tmp_path / "victim").write_text("precious")
@@ -707,7 +728,7 @@ def test_a_planted_lock_is_refused(tmp_path: Path) -> None:
 
 def test_a_lock_that_is_not_released_is_waited_for_in_bounded_time(tmp_path: Path) -> None:
     """Where another process holds the lock for too long, that is an error after the timeout."""
-    with embedded._locked(tmp_path / "lock", 0):
+    with locks.locked(tmp_path / "lock", 0):
         with pytest.raises(OSError, match="lock"):
             embedded.start_or_join(str(tmp_path), timeout=0.1)
 

@@ -5,11 +5,14 @@ The handler of a signal raises at any line: one that ends what takes too long, a
 
 from __future__ import annotations
 
+import gc
+import subprocess
 import sys
 
 import pytest
 
 from flask_redis_session.client.url import connect
+from tests.support.servers import wait_until
 
 pytestmark = pytest.mark.one_server("connections to one server")
 
@@ -94,3 +97,61 @@ def test_interrupted_anywhere(url, connected, step, send, error):
         client.close()
 
     assert points > 50
+
+
+#: Sends commands of many numbers while a signal handler raises every now and then.
+TIMED = """
+import random, signal, sys
+from flask_redis_session.client.url import connect
+
+class Soft(Exception):
+    pass
+
+def limit(*_):
+    raise Soft
+
+client, met = connect(sys.argv[1]), 0
+numbers = [*range(3000)]
+signal.signal(signal.SIGALRM, limit)
+for _ in range(300):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002))
+        for _ in range(100):
+            if sys.argv[2] == "hmget":
+                client.execute_command("hmget", "key", *numbers)
+            else:
+                client.pipeline(transaction=False).hmget("key", numbers).execute()
+    except Soft:
+        met += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+# Now and then it is met while an object is deleted, which Python ignores.
+assert met > 100, met
+assert client.execute_command("hmget", "key", "1") == [None]
+"""
+
+
+@pytest.mark.parametrize("how", ["hmget", "pipeline"])
+def test_signal_while_a_command_is_packed(valkey, how):
+    """The process lives on if a signal handler raises while numbers are written as text."""
+    command = [sys.executable, "-X", "faulthandler", "-c", TIMED, valkey.url, how]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+
+    assert 0 == ended.returncode, ended.stderr[-2000:]
+
+
+def test_lost_connection(valkey):
+    """A connection that an exception took from the pool is closed, and its place is free again."""
+
+    def clients():
+        return len(valkey.ask("CLIENT", "LIST").splitlines())
+
+    pool = connect(f"{valkey.url}?max_connections=2").connection_pool
+    before = clients()
+    for _ in range(20):
+        connection = pool.get_connection()
+        connection.connect()
+        del connection
+        gc.collect()
+
+    wait_until(lambda: clients() <= before + 1, "the server has noticed")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_redis_session.storage.token import Token, is_sid, parse_cookie
+from flask_redis_session.storage.token import Token, is_sid, new_token, parse_cookie
 from tests.support.effort import effort, unhurried
-from tests.support.webapp import session, site_with_victim
+from tests.support.webapp import load_scripts, session, site_with_victim
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 SID = "A" * 22
@@ -142,3 +142,97 @@ def test_several_cookies(site, first, between):
 
     assert answers[0] == answers[1]
     assert answers[0] in ({}, {"user_id": 23, "cart": [1]})
+
+
+class TestSeveralCookies:
+    """A browser sends several cookies of one name if other paths or domains set one."""
+
+    FOREIGN = ("eyJhIjoxfQ.aaaaaa.bbbbbbbbbbbbbbbbbbb", "", "an-id-of-another-library", '"quoted"')
+
+    @pytest.mark.parametrize("foreign", FOREIGN)
+    @pytest.mark.parametrize("order", ["first", "last"])
+    def test_of_another_form(self, site, foreign, order):
+        """A cookie that has not our form does not count, wherever it stands."""
+        browser = site.browser()
+        browser.set(a=1)
+        both = [f"session={foreign}", f"session={browser.cookie}"]
+
+        answer = site.send(
+            "; ".join(both if order == "first" else both[::-1]), lambda: session["a"]
+        )
+
+        assert 1 == answer.value
+
+    @pytest.mark.parametrize("at", [0, 1, 2])
+    def test_the_live_one_counts(self, site, at):
+        """Of three of our form the one that opens a session is taken, in one round trip more."""
+        browser = site.browser()
+        browser.set(a=1)
+        cookies = [new_token(permanent=True).cookie(), new_token(permanent=False).cookie()]
+        cookies.insert(at, browser.cookie)
+        load_scripts(site.redis)
+
+        with site.server.cost() as cost:
+            answer = site.send(
+                "; ".join(f"session={each}" for each in cookies), lambda: session["a"]
+            )
+
+        assert 1 == answer.value
+        assert 2 == cost.round_trips
+
+    def test_the_fourth_is_not_looked_at(self, site):
+        """Forged cookies cost little, however many there are."""
+        browser = site.browser()
+        browser.set(a=1)
+        forged = [new_token(permanent=False).cookie() for _ in range(50)]
+        load_scripts(site.redis)
+
+        with site.server.cost() as cost:
+            answer = site.send(
+                "; ".join(f"session={each}" for each in [*forged, browser.cookie]),
+                lambda: session.get("a"),
+            )
+
+        assert None is answer.value
+        assert 3 == cost.round_trips
+
+    def test_one_that_was_rotated_away_counts_before_an_unknown_one(self, site):
+        """A request with a dead cookie of ours sets no new one beside it."""
+        browser = site.browser()
+        browser.set(a=1)
+        old = browser.cookie
+        browser.visit(lambda: session.regenerate())
+
+        answer = site.send(
+            f"session={new_token(permanent=False).cookie()}; session={old}",
+            lambda: session.update(b=2),
+        )
+
+        assert None is answer.cookie
+        assert {"a": 1} == browser.read()
+
+    def test_nothing_is_written_blind(self, site):
+        """What is set goes into the live session, although nothing of it was read."""
+        browser = site.browser()
+        browser.set(a=1)
+
+        answer = site.send(
+            f"session={new_token(permanent=True).cookie()}; session={browser.cookie}",
+            lambda: session.update(b=2),
+        )
+
+        assert None is answer.cookie
+        assert {"a": 1, "b": 2} == browser.read()
+
+    def test_a_sign_in_helps(self, site):
+        """Whoever signs in with such cookies is signed in afterwards."""
+        browser = site.browser()
+        browser.set(a=1)
+        dead = new_token(permanent=False).cookie()
+
+        answer = site.send(
+            f"session={dead}; session={browser.cookie}", lambda: session.update(user_id=23)
+        )
+        again = site.send(f"session={dead}; session={answer.cookie.value}", lambda: dict(session))
+
+        assert {"a": 1, "user_id": 23} == again.value

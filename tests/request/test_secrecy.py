@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.pretty import pretty_repr
 from rich.traceback import Traceback
 from sentry_sdk.integrations.flask import FlaskIntegration
-from werkzeug.debug import DebuggedApplication, DebugTraceback
+from werkzeug.debug import DebuggedApplication
+from werkzeug.debug.tbtools import DebugTraceback
 
 from flask_redis_session.signals import save_refused, session_created, session_ended, user_bound
 from flask_redis_session.storage.token import new_token, parse_cookie
@@ -125,8 +126,8 @@ class TestReceiverThatRaises:
             error,
             error.__traceback__,
             show_locals=True,
-            locals_max_length=None,
-            locals_max_string=None,
+            locals_max_length=10_000,
+            locals_max_string=10_000,
         )
         Console(file=page, width=1000).print(trace)
 

@@ -53,7 +53,7 @@ class TestAttributes:
             return real.accessed
 
         assert site.browser().visit(view).value
-        assert not RedisSession(site.interface._any_backend(), None).accessed
+        assert not RedisSession(site.interface._any_backend(), ()).accessed
 
     @pytest.mark.parametrize(
         ("expected", "view"),

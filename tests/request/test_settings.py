@@ -13,7 +13,9 @@ import valkey.asyncio
 from flask_redis_session import RedisSessionInterface, SettingError
 from flask_redis_session.settings import DEFAULTS, read_settings
 from tests.support.clients import application_client
+from tests.support.commandline import run
 from tests.support.servers import HOST
+from tests.support.webapp import Site
 
 
 def settings_of(redis=None, prefix=None, **config):
@@ -270,3 +272,74 @@ class TestClients:
     def test_asyncio(self, client):
         """A client of asyncio is refused: Flask's sessions are opened and saved without await."""
         assert "SESSION_REDIS" == refused(SESSION_REDIS=client).setting
+
+
+class TestChangedAfterwards:
+    """Settings count as they are at the first use, whatever they were at ``init_app``."""
+
+    USES = pytest.mark.parametrize(
+        "use",
+        [
+            lambda site: site.browser().set(a=1),
+            lambda site: site.interface.list_sessions(23),
+            lambda site: site.interface.revoke_sessions(23),
+            lambda site: run(site.app, "list", 23),
+        ],
+        ids=["request", "list", "revocation", "command"],
+    )
+
+    @pytest.fixture
+    def site(self, valkey):
+        """A site that called ``init_app`` and was not used yet."""
+        return Site(valkey, SESSION_REDIS_URL=valkey.url)
+
+    @USES
+    def test_before_first_use(self, site, use):
+        """A change before the first request, list or command counts."""
+        site.app.config["SESSION_KEY_PREFIX"] = "changed:"
+
+        use(site)
+        (browser,) = site.browsers(23, 1)
+
+        assert f"changed:{browser.sid}" in site.names()
+        assert not any(name.startswith("session:") for name in site.names())
+        site.close()
+
+    @USES
+    def test_after_first_use(self, site, use):
+        """A change after it has no effect."""
+        use(site)
+        site.app.config["SESSION_KEY_PREFIX"] = "changed:"
+
+        (browser,) = site.browsers(23, 1)
+
+        assert site.key(browser.sid) in site.names()
+        site.close()
+
+    def test_wrong(self, site):
+        """A setting that is ill-typed by then is an error that names it."""
+        site.app.config["SESSION_LOAD"] = "lazy"
+        site.app.testing = True
+
+        with pytest.raises(SettingError, match="SESSION_LOAD"):
+            site.browser().visit()
+
+    def test_corrected(self, site):
+        """So it can be put right again."""
+        site.app.config["SESSION_LOAD"] = "lazy"
+        with pytest.raises(SettingError):
+            site.interface.list_sessions(23)
+        site.app.config["SESSION_LOAD"] = "all"
+
+        assert [] == site.interface.list_sessions(23)
+        site.close()
+
+    def test_other_client(self, valkey):
+        """A test suite may put its own client in the place of the application's."""
+        site = Site(valkey, SESSION_REDIS_URL="redis://localhost:1")
+        site.app.config.update(SESSION_REDIS_URL=None, SESSION_REDIS=redis.Redis(port=valkey.port))
+
+        site.browsers(23, 1)
+
+        assert 1 == len(site.interface.list_sessions(23))
+        site.close()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from flask_redis_session.request.draft import Draft, Phase, Terms
-from flask_redis_session.request.save import (
+from flask_redis_session.request.outcome import (
     Commit,
     Create,
     Outcome,
@@ -18,10 +18,8 @@ from flask_redis_session.request.save import (
     Touch,
     Touched,
     Written,
-    judge,
-    plan,
-    save,
 )
+from flask_redis_session.request.save import judge, plan, save
 from flask_redis_session.storage.commit import Committed
 from flask_redis_session.storage.record import USER, Binding, Changes, Record
 from flask_redis_session.storage.token import Token, new_token
