@@ -465,7 +465,7 @@ class World:
             self.stage.tried.add(end)
 
     def _check_healed(self, answer: Answer) -> None:
-        """Check that a request with a touch that was due has touched the index, and so healed it."""
+        """Check that a request whose touch was due has touched the index, and so healed it."""
         came = answer.came_with
         if came is None or answer.status != 200:
             return

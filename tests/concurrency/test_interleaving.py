@@ -311,7 +311,6 @@ class TestRunningOut:
 
     def test_touches_at_once(self, stage):
         """Who loads it has touched it before anything else is done."""
-
         for each in (o.READ, o.SAVE, o.NEST, o.LIST_INSIDE, o.END_OTHERS):
             assert stage.explore(RUNNING_OUT, each, check=touches_at_once).orders == 1
 
