@@ -322,11 +322,8 @@ class SessionHashes:
         return found
 
     def _crosses(self, known: Record) -> bool:
-        """Tell whether the index is to be moved, by what was loaded."""
-        now = self.clock.now()
-        return self.interval.has_ended(known.born, known.seen, known.idle, now)
+        return self.interval.has_ended(known.born, known.seen, known.idle, self.clock.now())
 
     def _crosses_between(self, committed: Committed) -> bool:
-        """Tell whether the index is to be moved, by what a commit replied."""
         born, seen, idle = map(number, (committed.born, committed.seen, committed.idle))
         return self.interval.has_ended(born, seen, idle, float(committed.now))
