@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from flask_redis_session.storage.at_once import Deed
+from flask_redis_session.storage.commit import Committed
 from flask_redis_session.storage.record import Record
 from flask_redis_session.storage.token import Token
 from flask_redis_session.storage.user_sessions import UserSessions
@@ -40,6 +42,9 @@ class SessionBackend(Protocol):
 
     def learn(self, usage: Usage) -> None:
         """Take note of what a request used of a session that it loaded."""
+
+    def at_once(self, token: Token, deed: Deed, known: Record | None) -> Committed:
+        """Do something to one key of a stored session, if its cookie opens it."""
 
     def ended(self, token: Token) -> None:
         """Note that a cookie opens nothing any more."""

@@ -11,12 +11,12 @@ from flask_redis_session.storage.record import SessionInfo, expiry, moment
 from flask_redis_session.storage.revocation import Selection
 from flask_redis_session.storage.token import new_sid
 
+from .at_once import AtOnceState
 from .backend import Usage, When
-from .state import SessionState
 from .user import user_text
 
 
-class RedisSession(SessionState, SessionMixin):
+class RedisSession(AtOnceState, SessionMixin):
     """A mapping that loads itself when it is first used and knows what was changed in it.
 
     Nested changes are noticed without ``session.modified = True``.

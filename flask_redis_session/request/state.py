@@ -30,7 +30,7 @@ log = logging.getLogger("flask_redis_session")
 
 R = TypeVar("R")
 
-_TORN = "The session ended or changed its cookie while it was read. Please try again."
+TORN = "The session ended or changed its cookie while it was read. Please try again."
 
 
 class SessionState(OwnedMapping):
@@ -149,13 +149,13 @@ class SessionState(OwnedMapping):
         self._usage.fetches += 1
         if record.standing != "live":
             asked = None
+        if asked is None and self._usage.fetches == 1:
+            self._usage.everything = record.fields
         if self._phase == "unproved":
-            if asked is None:
-                self._usage.everything = record.fields
             self._prove(record)
         elif record.standing != "live":
             # Some keys were already read; fail rather than report the rest as missing.
-            raise StoreUnavailable(_TORN)
+            raise StoreUnavailable(TORN)
         self._loaded(record.fields, asked)
 
     def _prove(self, record: Record) -> None:

@@ -41,6 +41,7 @@ import redis
 
 from flask_redis_session import RedisSessionInterface, SessionInfo, StoreUnavailable
 from flask_redis_session.client.commands import Script
+from flask_redis_session.storage import at_once as at_once_module
 from flask_redis_session.storage import commit as commit_module
 from flask_redis_session.storage import revocation as revocation_module
 from flask_redis_session.storage import session_hash as hashes_module
@@ -732,6 +733,7 @@ class Stage:
         READING.update(script.sha for script in reading)
         for script in (
             *reading,
+            at_once_module._AT_ONCE,
             commit_module._COMMIT,
             index_module._INDEX,
             index_module._REMOVE,
