@@ -14,9 +14,11 @@
 
 local key = KEYS[1]
 
--- A score in the future counts as now: the server's clock had jumped.
+-- A score in the future says nothing, because the server's clock had jumped: then each session is
+-- looked at, and its hash says when it was seen.
 local below = ARGV[2]
-if (tonumber(string.sub(below, 2)) or 0) > tonumber(redis.call('TIME')[1]) then
+local newest = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2]
+if newest and tonumber(newest) > tonumber(redis.call('TIME')[1]) + 1 then
   below = '+inf'
 end
 

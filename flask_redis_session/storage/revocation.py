@@ -134,7 +134,8 @@ class Revocation:
         self, user: str, page: Sequence[Member], selection: Selection
     ) -> tuple[list[Member], list[Member]]:
         """Revoke what is selected of a page; return that, and what was found dead."""
-        members = [(sid, seen) for sid, seen in page if selection.selects(sid, seen, None)]
+        # When they were seen is for their hashes to say: a score may lie in the future.
+        members = [(sid, score) for sid, score in page if selection.selects(sid, None, None)]
         replies = self.of_anyone([(sid, user.encode()) for sid, _ in members], selection)
         found = list(zip(members, replies, strict=True))
         revoked = [member for member, reply in found if reply == 1]

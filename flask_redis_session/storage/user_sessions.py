@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from flask_redis_session.client.commands import Commands
@@ -66,7 +66,10 @@ class UserSessions:
         if limit is not None:
             _check_count("limit", limit)
         _check_count("offset", offset)
-        yield from self._hashes.index.list_pages(user, limit=limit, offset=offset)
+        for page in self._hashes.index.list_pages(user, limit=limit, offset=offset):
+            now = datetime.fromtimestamp(self._hashes.clock.now(), timezone.utc)
+            # A time in the future counts as now: the server's clock had jumped.
+            yield [replace(info, last_seen_at=min(info.last_seen_at, now)) for info in page]
 
     def list_sessions(
         self, user: str, *, limit: int | None = None, offset: int = 0, current: str | None = None
