@@ -11,11 +11,12 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask_redis_session.errors import StoreUnavailable
+from flask_redis_session.errors import StoreUnavailable, UnstorableValue
 from flask_redis_session.storage.record import TOMBSTONE, Binding, Record
 from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend, Usage
+from .delivery import reaches_no_browser
 from .draft import Draft, Phase, Terms
 from .outcome import Outcome, Reply, Step
 from .owner import OwnedMapping
@@ -72,8 +73,9 @@ class SessionState(OwnedMapping):
         self._rotates = False
         self._usage: Usage | None = None
         self._failure: StoreUnavailable | None = None
-        # Whether the response is being finished, and whether what it read was empty by a failure.
-        self._is_finishing = self._lacks = False
+        # Whether the response is being finished, whether what it read was empty by a failure, and
+        # whether a value was refused.
+        self._is_finishing = self._lacks = self._is_refused = False
 
     @property
     def permanent(self) -> bool:
@@ -90,8 +92,8 @@ class SessionState(OwnedMapping):
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key in self._backend.user_keys.roots:
-            # A sign-in is judged by whose session it was before. It loads all there is: where it
-            # turns out that it needs a session of its own, that one is to have it too.
+            # A sign-in depends on whose session it was before. It loads everything: if it turns out
+            # that it needs a session of its own, that one takes it along.
             if self._complete:
                 self._is_stored()
             else:
@@ -190,18 +192,16 @@ class SessionState(OwnedMapping):
             return Binding(None)
         return Binding(user, *self._backend.device(self._request))
 
-    def _is_untouched(self) -> bool:
-        """Tell whether the end of the request has nothing to do for the session."""
-        return (
-            self._modified is None
-            and self._phase in ("new", "unproved")
-            and self._failure is None
-            and not self.permanent
-        )
+    def _is_done(self, status: int) -> bool:
+        """Tell whether the end of the request has nothing to do for the session.
 
-    def _has_failed_harmlessly(self) -> bool:
-        """Tell whether Redis failed, the view was told, and nothing of this request's is lost."""
-        return self._failure is not None and not self._modified and not self._lacks
+        :param status: of the response.
+        """
+        if self._failure is not None:
+            # The view was told, unless it failed for that; and nothing of this request's is lost.
+            return status != 500 and not self._modified and not self._lacks
+        is_unused = self._modified is None and self._phase in ("new", "unproved")
+        return is_unused and not self.permanent
 
     def _finish(self, response: R) -> R:
         """Note that the response is being finished: an exception could only spoil it.
@@ -233,7 +233,7 @@ class SessionState(OwnedMapping):
             permanent=self.permanent,
             permanent_anew=self._starts_permanent if self._permanent is None else self._permanent,
             is_late=monotonic() - self._opened > TOMBSTONE,
-            is_undeliverable=_has_no_response(self._request),
+            is_undeliverable=reaches_no_browser(self._request),
         )
         if self._modified is False:
             permanent = self.permanent if self._token is None else self._token.permanent
@@ -267,6 +267,13 @@ class SessionState(OwnedMapping):
             outcome = save(self._draft(terms), send)
         except StoreUnavailable as failure:
             self._failure = failure
+            raise
+        except UnstorableValue as error:
+            if self._is_refused:
+                # Flask saves again with its error page: once is enough to say so.
+                return Outcome("leave", self._phase)
+            self._is_refused = True
+            error.endpoint = self._request.endpoint if self._request is not None else None
             raise
         self._take_over(outcome)
         return outcome
@@ -319,12 +326,3 @@ class SessionState(OwnedMapping):
             self._phase = "new"
         self._token = self._record = None
         self._rotates = self._forced = False
-
-
-def _has_no_response(request: Request | None) -> bool:
-    """Tell whether no browser gets the response: of an upgraded request, or of Flask-SocketIO's."""
-    if request is None:
-        return False
-    upgrade: str = request.environ.get("HTTP_UPGRADE", "")
-    # Flask-SocketIO calls save_session with a response of its own, and marks the request like this.
-    return upgrade.lower() == "websocket" or hasattr(request, "namespace")

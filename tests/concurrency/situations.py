@@ -240,7 +240,9 @@ class Situation:
     def commands(self) -> list[tuple[Any, ...]]:
         now = time.time()
         index = f"{PREFIX}user:23"
-        dead = [("ZADD", index, f"{now - 5000:.3f}", sid_of(name)) for name in self.dead]
+        dead: list[tuple[Any, ...]] = [
+            ("ZADD", index, f"{now - 5000:.3f}", sid_of(name)) for name in self.dead
+        ]
         if dead:
             dead.append(("PEXPIREAT", index, str(int((now + DAY + INTERVAL) * 1000))))
         return [*dead, *(command for held in self.sessions for command in held.commands(now))]

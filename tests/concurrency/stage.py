@@ -140,11 +140,13 @@ class World:
     def _note_eviction(self, operation: Operation, before: Snapshot, now: Snapshot) -> None:
         for user, excused in self._excused.items():
             excused.difference_update(now.indexes.get(user, {}))
-        user = operation.evicts
-        if user is not None and user not in now.indexes:
-            self._evicted[user] = len(self.history) - 1
+        evicted = operation.evicts
+        if evicted is not None and evicted not in now.indexes:
+            self._evicted[evicted] = len(self.history) - 1
             # One that is on its way into the index, as part of a sign-in, is excused too.
-            self._excused[user] = before.of_user(user) | before.indexes.get(user, {}).keys()
+            self._excused[evicted] = (
+                before.of_user(evicted) | before.indexes.get(evicted, {}).keys()
+            )
 
     def _check_keys(self, now: Snapshot) -> None:
         _hold(not now.strange, f"these are no keys of ours: {now.strange}")

@@ -31,6 +31,7 @@ from tests.concurrency.situations import (
     SIGNED_IN,
     TWO_COOKIES,
     Situation,
+    sid_of,
 )
 from tests.concurrency.stage import Stage
 from tests.support.figures import figure
@@ -211,7 +212,7 @@ def touches_at_once(world):
 
     assert "HGETALL" == load[0].upper()
     assert (b"session:A_____________________", "0") == (touch[3], str(touch[-1]))
-    assert world.history[2].left[o.sid_of("A")] > 80_000_000
+    assert world.history[2].left[sid_of("A")] > 80_000_000
 
 
 #: What touches session A, and what may end or change it meanwhile.
@@ -281,7 +282,7 @@ class TestLate:
     def test_beside_an_end(self, stage, late):
         """It leaves the browser's new cookie alone, unless it signs somebody in."""
         turns = (o.REGENERATE, o.SIGN_OUT, o.SIGN_IN_OTHER, o.CLEAR, o.END_ALL)
-        groups = [(late, turn, o.FORGET) for turn in turns]
+        groups: list[tuple[o.Operation, ...]] = [(late, turn, o.FORGET) for turn in turns]
         groups += [(late, o.CLEAR, o.SIGN_IN_NEW), (late, o.REVOKE_ALL), (late, o.EXPIRE)]
         total = explored(stage, SIGNED_IN, groups, options=REDUCED)
 
@@ -335,7 +336,7 @@ class TestSweep:
 
         def check(world):
             members = world.now.indexes.get("23", {})
-            assert not members.keys() & {o.sid_of("X"), o.sid_of("Y")}
+            assert not members.keys() & {sid_of("X"), sid_of("Y")}
 
         others = (o.SIGN_IN_NEW, o.SAVE, o.SIGN_OUT, o.REVOKE_ALL, o.LIST, o.EXPIRE)
         for other in others:
