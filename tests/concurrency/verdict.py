@@ -107,7 +107,7 @@ class Requests:
             yield from self._too_late(life, came, (since, event.ended), "sets a cookie of")
         if event.refused == "gone" and not event.fault and not life.may_be_dead(event.saves):
             yield "refused as gone, and nothing had ended the session"
-        if event.refused == "rotated" and not self._may_be_turned(came, event.saves):
+        if event.refused == "rotated" and not self._may_be_turned(came, event.saves, event):
             yield "refused as rotated, and nothing had rotated its cookie"
         if event.creates and not event.live and event.looked is None:
             yield from self._too_early(life, came, event.saves, "wrote not into, but beside")
@@ -131,10 +131,11 @@ class Requests:
         if not life.may_be_dead(span) and not self._may_be_turned(came, span):
             yield f"{did} a session that nothing had ended"
 
-    def _may_be_turned(self, token: Token, span: Span) -> bool:
+    def _may_be_turned(self, token: Token, span: Span, by: Event | None = None) -> bool:
+        # A rotation that is sent twice is recognized; a sign-out finds its own tombstones.
         turns = self._history.turns.get(token, ())
         burials = self._history.life(token.sid).burials
-        return any(turn.left < span[1] for turn in turns) or any(
+        return any(turn.left < span[1] and turn is not by for turn in turns) or any(
             burial.began < span[1] for burial in burials
         )
 
