@@ -15,6 +15,7 @@ from flask_redis_session.storage.record import (
     BORN,
     IDLE,
     SEEN,
+    SIGNED,
     USER,
     Binding,
     Changes,
@@ -90,10 +91,12 @@ def _plan_rotated(draft: Draft) -> Step | Outcome:
 
 
 def _plan_stored(draft: Draft, token: Token) -> Step | Outcome:
-    rotates = draft.rotates or draft.binding is not None
+    rotates = draft.rotates or draft.confirms or draft.binding is not None
     if draft.changes or draft.turns or draft.forced or rotates:
         lifetime = _lifetime(draft.terms, draft.permanent, fixed=draft.turns)
-        return Commit(token, draft.record, draft.changes, draft.binding, rotates, lifetime)
+        return Commit(
+            token, draft.record, draft.changes, draft.binding, rotates, lifetime, draft.confirms
+        )
     if draft.phase == "unproved" and not (draft.permanent and draft.terms.refreshes):
         return _unchanged(draft, "leave")
     return Touch(token, draft.record, _lifetime(draft.terms, draft.permanent))
@@ -196,6 +199,8 @@ def _record(committed: Committed, user: str | None) -> Record:
         fields[BORN] = committed.born
     if committed.idle is not None:
         fields[IDLE] = committed.idle
+    if committed.signed is not None:
+        fields[SIGNED] = committed.signed
     if user is not None:
         fields[USER] = user.encode()
     return Record("live", fields)

@@ -16,6 +16,7 @@ from flask_redis_session.storage.record import TOMBSTONE, Binding, Record
 from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend, Usage
+from .delivery import has_no_response
 from .draft import Draft, Phase, Terms
 from .outcome import Outcome, Reply, Step
 from .owner import OwnedMapping
@@ -69,7 +70,7 @@ class SessionState(OwnedMapping):
         # None: only nested changes, if any. False: the application said so.
         self._modified: bool | None = None
         self._forced = False
-        self._rotates = False
+        self._rotates = self._confirms = False
         self._usage: Usage | None = None
         self._failure: StoreUnavailable | None = None
         # Whether the response is being finished, and whether what it read was empty by a failure.
@@ -233,7 +234,7 @@ class SessionState(OwnedMapping):
             permanent=self.permanent,
             permanent_anew=self._starts_permanent if self._permanent is None else self._permanent,
             is_late=monotonic() - self._opened > TOMBSTONE,
-            is_undeliverable=_has_no_response(self._request),
+            is_undeliverable=has_no_response(self._request),
         )
         if self._modified is False:
             permanent = self.permanent if self._token is None else self._token.permanent
@@ -250,6 +251,7 @@ class SessionState(OwnedMapping):
             loaded=self._fields,
             dropped=self._dropped() if binding is not None else (),
             rotates=self._rotates or self._turns_user(changed),
+            confirms=self._confirms,
             forced=self._forced,
         )
 
@@ -291,7 +293,7 @@ class SessionState(OwnedMapping):
             self._settle(outcome.written)
             self._phase, self._token, self._record = "live", outcome.token, outcome.record
             self._sid = None
-            self._rotates = self._forced = False
+            self._rotates = self._confirms = self._forced = False
         elif outcome.phase == "new" and self._phase != "new":
             self._end()
         elif outcome.phase == "gone" and self._phase == "unproved":
@@ -318,13 +320,4 @@ class SessionState(OwnedMapping):
         if self._phase != "gone":
             self._phase = "new"
         self._token = self._record = None
-        self._rotates = self._forced = False
-
-
-def _has_no_response(request: Request | None) -> bool:
-    """Tell whether no browser gets the response: of an upgraded request, or of Flask-SocketIO's."""
-    if request is None:
-        return False
-    upgrade: str = request.environ.get("HTTP_UPGRADE", "")
-    # Flask-SocketIO calls save_session with a response of its own, and marks the request like this.
-    return upgrade.lower() == "websocket" or hasattr(request, "namespace")
+        self._rotates = self._confirms = self._forced = False

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from flask_redis_session.client.commands import Command, Script, lua
 
-from .record import ADDRESS, AGENT, USER, Binding, Changes, mark, text
+from .record import ADDRESS, AGENT, SIGNED, USER, Binding, Changes, mark, text
 from .token import Token
 
 _COMMIT = Script(lua(__package__, "secrets.lua"), lua(__package__, "commit.lua"))
@@ -43,6 +43,7 @@ class Committed(NamedTuple):
     :param seen: when it was last seen before.
     :param idle: its idle lifetime.
     :param user: its user before.
+    :param signed: ``@signed`` as it is now.
     """
 
     what: Literal["saved", "ended", "gone", "rotated", "unknown"]
@@ -51,6 +52,7 @@ class Committed(NamedTuple):
     seen: bytes | None = None
     idle: bytes | None = None
     user: str | None = None
+    signed: bytes | None = None
 
 
 def commit_command(
@@ -62,6 +64,7 @@ def commit_command(
     proof: str,
     fresh: Token | None,
     binding: Binding | None,
+    confirms: bool = False,
 ) -> Command:
     """Return the command that commits changes to a session.
 
@@ -72,6 +75,7 @@ def commit_command(
     :param proof: the digest of the cookie's secret; ``""`` creates the session.
     :param fresh: a token with a fresh secret, to rotate to or to create with.
     :param binding: its user from now on; ``None``: it keeps the one that it has.
+    :param confirms: whether its user has just proved who they are.
     """
     sets, deletes = changes.sets, changes.deletes
     if binding is not None:
@@ -83,6 +87,8 @@ def commit_command(
         sets = {**{name: value for name, value in ours.items() if value}, **sets}
         if proof:
             deletes = [*deletes, *(name for name, value in ours.items() if not value)]
+    if confirms:
+        sets = {SIGNED: b"", **sets}
     return _COMMIT.on(
         key,
         proof,
@@ -108,5 +114,5 @@ def committed(reply: Any, token: Token) -> Committed | None:
     what, _, *state = reply
     if not state:
         return Committed(what.decode())
-    now, born, seen, idle, user = state
-    return Committed(what.decode(), now, born, seen, idle, text(user))
+    now, born, seen, idle, user, signed = state
+    return Committed(what.decode(), now, born, seen, idle, text(user), signed)

@@ -16,6 +16,7 @@ from .record import (
     IDLE,
     SECRET,
     SEEN,
+    SIGNED,
     USER,
     Binding,
     Changes,
@@ -76,16 +77,16 @@ class SessionHashes:
             # Nothing proves that this is the reply to our command.
             return Record(self._proven_standing(token))
         record = Record("live", found, proof)
-        born = record.born
-        return Record("gone") if born is None or self._is_over(born, token) else record
+        is_over = record.born is None or self._is_over(record.since, token)
+        return Record("gone") if is_over else record
 
-    def _is_over(self, born: float, token: Token) -> bool:
+    def _is_over(self, since: float | None, token: Token) -> bool:
         """Tell whether a session's absolute lifetime is over, by the server's clock."""
-        if self._absolute is None:
+        if self._absolute is None or since is None:
             return False
         if not self.clock.is_heard:
             self._proven_standing(token)
-        return born + self._absolute <= self.clock.now()
+        return since + self._absolute <= self.clock.now()
 
     def _ask(self, token: Token, fields: Sequence[bytes] | None) -> dict[bytes, bytes]:
         key = self.key(token.sid)
@@ -93,7 +94,7 @@ class SessionHashes:
             if fields is None:
                 found: Any = self._redis.call((HGETALL, key))
                 return found if isinstance(found, dict) else {}
-            names = (BORN, SECRET + token.proof.encode(), SEEN, IDLE, USER, *fields)
+            names = (BORN, SECRET + token.proof.encode(), SEEN, IDLE, USER, SIGNED, *fields)
             values = self._redis.call((HMGET, key, *names))
         except WrongType:
             return {}
@@ -171,6 +172,7 @@ class SessionHashes:
         fresh: Token | None = None,
         binding: Binding | None = None,
         known: Record | None = None,
+        confirms: bool = False,
     ) -> Committed:
         """Commit changes to a session, if its cookie opens it. Without changes it is touched.
 
@@ -180,6 +182,7 @@ class SessionHashes:
         :param fresh: a token with a fresh secret, to rotate to.
         :param binding: its user from now on; ``None``: it keeps the one that it has.
         :param known: what was loaded of it; ``None``: nothing was.
+        :param confirms: whether its user has just proved who they are.
         :raises StoreUnavailable: if Redis fails.
         """
         script = commit_command(
@@ -190,6 +193,7 @@ class SessionHashes:
             proof=token.proof,
             fresh=fresh,
             binding=binding,
+            confirms=confirms,
         )
         user = known.user if known is not None else None
         touched = False

@@ -390,6 +390,11 @@ REGENERATE_LOADED = Operation(
     lambda worker: worker.request(lambda s: (s.get("theme"), s.regenerate())),
     rotates=True,
 )
+CONFIRM = Operation(
+    "confirm",
+    lambda worker: worker.request(lambda s: s.confirm() if s.get("user_id") is not None else None),
+    rotates=True,
+)
 SIGN_IN = signs_in(23, "sign in")
 SIGN_IN_CLEARED = signs_in(23, "clear and sign in", clears=True)
 SIGN_IN_OTHER = signs_in(42, "sign in as another")
@@ -439,6 +444,7 @@ ON_SIGNED_IN = (
     PERMANENT,
     REGENERATE,
     REGENERATE_LOADED,
+    CONFIRM,
     SIGN_IN_CLEARED,
     SIGN_IN_OTHER,
     SIGN_IN_NEW,

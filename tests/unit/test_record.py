@@ -183,7 +183,7 @@ def test_changes_are_true_where_there_are_some():
 def test_session_info_is_frozen():
     """What is told of a session cannot be changed."""
     now = datetime.now(timezone.utc)
-    info = SessionInfo("sid", "23", now, now, now)
+    info = SessionInfo("sid", "23", now, now, now, now)
 
     assert not info.current
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -1,0 +1,20 @@
+"""Whether a browser gets the response of a request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Request
+
+
+def has_no_response(request: Request | None) -> bool:
+    """Tell whether no browser gets the response: of an upgraded request, or of Flask-SocketIO's.
+
+    :param request: the request; ``None``: there is none.
+    """
+    if request is None:
+        return False
+    upgrade: str = request.environ.get("HTTP_UPGRADE", "")
+    # Flask-SocketIO calls save_session with a response of its own, and marks the request like this.
+    return upgrade.lower() == "websocket" or hasattr(request, "namespace")
