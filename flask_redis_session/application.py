@@ -101,12 +101,12 @@ class ApplicationBackend:
         return datetime.fromtimestamp(self.hashes.clock.now(), timezone.utc)
 
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
-        """Load what is needed to know a key, or every key where it is ``None``.
+        """Load what is needed to know a key, or every key if it is ``None``.
 
         :param token: the cookie.
         :param key: the session key that is wanted.
         :param usage: what the request used so far.
-        :raises StoreUnavailable: where Redis fails.
+        :raises StoreUnavailable: if Redis fails.
         """
         fields = self._fields(key, usage)
         record = self.hashes.load(token, fields)

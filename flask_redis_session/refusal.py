@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from .errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from flask import Flask, Response
+
+log = logging.getLogger("flask_redis_session")
 
 # What a response and the one that takes its place may both have to say.
 _OF_EACH = {"Link", "Set-Cookie", "Vary"}
@@ -27,7 +30,9 @@ def refuse(app: Flask, response: Response, failure: StoreUnavailable) -> None:
     """Turn a response into a 503, by way of the application's own handler if it has one."""
     try:
         refusal = app.make_response(app.handle_http_exception(failure))
-    except StoreUnavailable:
+    except Exception as error:
+        if not isinstance(error, StoreUnavailable):
+            log.exception("The application's handler of a 503 failed; the plain 503 is sent.")
         refusal = app.make_response(failure.get_response())
     body = response.response
     if hasattr(body, "close"):

@@ -33,12 +33,16 @@ class Careful:
         """Return why the connection is not to be used again, if so."""
         return self.doubt or ("reply" if self.packer.awaited else "")
 
+    def is_closed(self) -> bool:
+        """Tell whether it is not connected."""
+        return getattr(self, "_sock", None) is None
+
     def is_stale(self) -> bool:
         """Tell whether there is something to read before anything was asked.
 
         It is the end of the connection, or a reply of somebody else's.
         """
-        if getattr(self, "_sock", None) is None:
+        if self.is_closed():
             # It would connect to tell.
             return False
         try:
@@ -48,7 +52,8 @@ class Careful:
 
     def connect(self, *args: Any, **options: Any) -> None:
         """Connect if it is closed, and anew if it is in doubt."""
-        if self.doubted():
+        # If it is closed, the command that it is opened for was packed already.
+        if self.doubted() and not self.is_closed():
             self.disconnect()
         super().connect(*args, **options)  # type: ignore[misc]
 

@@ -66,7 +66,7 @@ class FastPool(ConnectionPool):
         if connection.pid != self.pid:
             # It was made before a fork, and is the parent's.
             return
-        if _is_closed(connection):
+        if connection.is_closed():
             self._close_idle()
         if connection.doubt == "server":
             # The name of the server may lead to another one now.
@@ -105,16 +105,12 @@ class FastPool(ConnectionPool):
                 connection, since = self._idle.popleft()
             except IndexError:
                 return
-            if _is_closed(connection):
+            if connection.is_closed():
                 # Another failure has been here.
                 self._idle.appendleft((connection, since))
                 return
             connection.disconnect()
             self._idle.append((connection, since))
-
-
-def _is_closed(connection: Any) -> bool:
-    return getattr(connection, "_sock", None) is None
 
 
 def _is_to_reconnect(connection: Any) -> bool:

@@ -36,7 +36,7 @@ class SessionBackend(Protocol):
         """Return the present, by Redis's clock as far as it is known."""
 
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
-        """Load what is needed to know a key, or every key where it is ``None``."""
+        """Load what is needed to know a key, or every key if it is ``None``."""
 
     def choose(self, tokens: Sequence[Token]) -> Token:
         """Return the cookie that counts among several of one name."""
@@ -66,7 +66,7 @@ class Usage:
     :param fields: the fields that were read.
     :param fetches: how often something was loaded.
     :param first: the fields whose use was what the first load was for.
-    :param everything: what the first load brought, where that was everything.
+    :param everything: what the first load brought, if that was everything.
     :param signs_in: whether it assigned the user's id.
     """
 

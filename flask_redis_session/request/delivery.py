@@ -1,4 +1,4 @@
-"""Whether a browser gets the response of a request."""
+"""Whether a response, and with it a cookie, reaches a browser."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ if TYPE_CHECKING:
     from flask import Request
 
 
-def has_no_response(request: Request | None) -> bool:
-    """Tell whether no browser gets the response: of an upgraded request, or of Flask-SocketIO's.
-
-    :param request: the request; ``None``: there is none.
-    """
+def reaches_no_browser(request: Request | None) -> bool:
+    """Tell whether no browser gets the response: of an upgraded request, or of Flask-SocketIO's."""
     if request is None:
         return False
     upgrade: str = request.environ.get("HTTP_UPGRADE", "")

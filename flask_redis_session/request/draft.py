@@ -82,7 +82,7 @@ class Draft:
 
     @property
     def signs_in(self) -> bool:
-        """Whether the session gets a user, be it the same one after ``clear()``."""
+        """Whether the session gets a user, even if it is the same one after ``clear()``."""
         return self.binding is not None and self.binding.user is not None
 
     @property

@@ -50,7 +50,7 @@ class RedisSession(SessionState, SessionMixin):
 
     @property
     def modified(self) -> bool:
-        """Whether something was changed, be it deep inside a value; it can be assigned."""
+        """Whether something was changed, even deep inside a value; it can be assigned."""
         return self._has_nested_changes() if self._modified is None else self._modified
 
     @modified.setter
@@ -118,8 +118,8 @@ class RedisSession(SessionState, SessionMixin):
         """Return the live sessions of the current user, or of another one, last seen first.
 
         :param user_id: whose; ``None``: the current user's.
-        :raises TypeError: where ``user_id`` is of a type that no user id has.
-        :raises StoreUnavailable: where Redis fails.
+        :raises TypeError: if ``user_id`` is of a type that no user id has.
+        :raises StoreUnavailable: if Redis fails.
         """
         user = self._somebody() if user_id is None else user_text("user_id", user_id)
         return [] if user is None else self._backend.users.list_sessions(user, current=self.sid)
@@ -129,16 +129,16 @@ class RedisSession(SessionState, SessionMixin):
     ) -> int:
         """End the sessions of the current user, or of another one; return how many.
 
-        The current session is ended too where it is among them; this request may go on to
+        The current session is ended too if it is among them; this request may go on to
         use it, as a new one.
 
         :param user_id: whose; ``None``: the current user's.
         :param before: only those last seen before: an aware time, so long ago, or epoch
             seconds. The current session counts as seen now.
         :param keep_current: whether to spare the current session.
-        :raises ValueError: where ``before`` is a naive time.
-        :raises TypeError: where ``user_id`` or ``before`` is of another type.
-        :raises RevocationIncomplete: where Redis fails on the way.
+        :raises ValueError: if ``before`` is a naive time.
+        :raises TypeError: if ``user_id`` or ``before`` is of another type.
+        :raises RevocationIncomplete: if Redis fails on the way.
         """
         mine = self._user() if user_id is not None else self._somebody()
         user = mine if user_id is None else user_text("user_id", user_id)
@@ -176,6 +176,9 @@ class RedisSession(SessionState, SessionMixin):
             if is_there:
                 # Another request made it somebody else's, or nobody's: the cookie is theirs.
                 return []
+            if not found:
+                # Somebody else ended it: by now the browser may have a cookie of another session.
+                self._phase = "gone"
         self._end()
         return found
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask_redis_session.errors import StoreUnavailable
+from flask_redis_session.errors import StoreUnavailable, UnstorableValue
 from flask_redis_session.storage.record import TOMBSTONE, Binding, Record
 from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend, Usage
-from .delivery import has_no_response
+from .delivery import reaches_no_browser
 from .draft import Draft, Phase, Terms
 from .outcome import Outcome, Reply, Step
 from .owner import OwnedMapping
@@ -69,12 +69,12 @@ class SessionState(OwnedMapping):
         self._permanent: bool | None = None
         # None: only nested changes, if any. False: the application said so.
         self._modified: bool | None = None
-        self._forced = False
-        self._rotates = self._confirms = False
+        self._forced = self._rotates = self._confirms = False
         self._usage: Usage | None = None
         self._failure: StoreUnavailable | None = None
-        # Whether the response is being finished, and whether what it read was empty by a failure.
-        self._is_finishing = self._lacks = False
+        # Whether the response is being finished, whether what it read was empty by a failure, and
+        # whether a value was refused.
+        self._is_finishing = self._lacks = self._is_refused = False
 
     @property
     def permanent(self) -> bool:
@@ -91,8 +91,8 @@ class SessionState(OwnedMapping):
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key in self._backend.user_keys.roots:
-            # A sign-in is judged by whose session it was before. It loads all there is: where it
-            # turns out that it needs a session of its own, that one is to have it too.
+            # A sign-in depends on whose session it was before. It loads everything: if it turns out
+            # that it needs a session of its own, that one takes it along.
             if self._complete:
                 self._is_stored()
             else:
@@ -234,7 +234,7 @@ class SessionState(OwnedMapping):
             permanent=self.permanent,
             permanent_anew=self._starts_permanent if self._permanent is None else self._permanent,
             is_late=monotonic() - self._opened > TOMBSTONE,
-            is_undeliverable=has_no_response(self._request),
+            is_undeliverable=reaches_no_browser(self._request),
         )
         if self._modified is False:
             permanent = self.permanent if self._token is None else self._token.permanent
@@ -269,6 +269,13 @@ class SessionState(OwnedMapping):
             outcome = save(self._draft(terms), send)
         except StoreUnavailable as failure:
             self._failure = failure
+            raise
+        except UnstorableValue as error:
+            if self._is_refused:
+                # Flask saves again with its error page: once is enough to say so.
+                return Outcome("leave", self._phase)
+            self._is_refused = True
+            error.endpoint = self._request.endpoint if self._request is not None else None
             raise
         self._take_over(outcome)
         return outcome

@@ -180,12 +180,13 @@ class Revocation:
         return int(reply[0])
 
     def _sent(self, commands: Sequence[Command]) -> list[Any]:
+        # Once: a revocation that was carried out twice would say that it ended nothing.
         if self._wait is None or not commands:
-            return self._redis.together(commands)
+            return self._redis.once(commands) if commands else []
         # WAIT is about the writes of its own connection, so it goes in the same pipeline. The
         # script goes first: a command that has to be sent again would come after the WAIT.
         load = ("SCRIPT", "LOAD", _REVOKE.text)
-        _, *replies, replicas = self._redis.together([load, *commands, ("WAIT", *self._wait)])
+        _, *replies, replicas = self._redis.once([load, *commands, ("WAIT", *self._wait)])
         self._replicas = replicas if self._replicas is None else min(self._replicas, replicas)
         return replies
 

@@ -75,7 +75,11 @@ class SessionHashes:
         proof = token.proof
         if found.get(SECRET + proof.encode()) != mark(proof):
             # Nothing proves that this is the reply to our command.
-            return Record(self._proven_standing(token))
+            standing = self._proven_standing(token)
+            if standing == "live":
+                # It was not: a secret that opens nothing never comes to life again.
+                raise self._redis.mistrust()
+            return Record(standing)
         record = Record("live", found, proof)
         is_over = record.born is None or self._is_over(record.since, token)
         return Record("gone") if is_over else record

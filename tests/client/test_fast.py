@@ -106,3 +106,16 @@ def test_more_requests_than_max_connections(valkey):
     assert [503, 200, 200] == statuses
     assert [23] * 3 == [browser.read()["user_id"] for browser in browsers]
     site.close()
+
+
+def test_one_connection_for_many_commands(valkey):
+    """A connection serves command after command, plain or in a pipeline, from the first on."""
+    client = connect(valkey.url)
+    pipeline = client.pipeline(transaction=False)
+    found = {client.execute_command("CLIENT", "ID") for _ in range(3)}
+    client.execute_command("hmget", "key", "a")
+    found |= {*pipeline.client_id().client_id().execute()}
+    found.add(client.execute_command("CLIENT", "ID"))
+    client.close()
+
+    assert 1 == len(found)

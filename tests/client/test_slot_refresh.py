@@ -130,7 +130,8 @@ def test_all_nodes_hang_at_first(deaf):
     seconds = time.monotonic() - began
     figure("cluster, 24 nodes hang", f"no client after {seconds:.2f} s")
 
-    assert seconds < 1
+    # One after another they would take 8 seconds.
+    assert seconds < 4
 
 
 def test_all_nodes_hang(cluster, deaf):
@@ -146,7 +147,8 @@ def test_all_nodes_hang(cluster, deaf):
     figure("cluster, 24 nodes hang", f"no slots after {seconds:.2f} s")
     client.close()
 
-    assert seconds < 1
+    # One after another they would take 8 seconds.
+    assert seconds < 4
 
 
 def test_refused_nodes_cost_no_time(cluster):

@@ -1,4 +1,4 @@
-"""What becomes of a command on its way: it arrives, it is cut off, or its reply is lost."""
+"""What becomes of a command: it is carried out, cut off or refused, or its reply is lost."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ def exchanged(connection: Any, send: Callable[[], Any], fate: str) -> Any:
 
     :param connection: what ends where the fate is not *ok*.
     :param send: sends it.
-    :param fate: *cut*: it does not arrive; *lost*: it is carried out, and no reply comes.
+    :param fate: *cut*: it does not arrive; *lost*: it is carried out, and no reply comes;
+        *refused*: the server has no memory for it.
     :raises redis.ConnectionError: where it is cut or lost.
+    :raises redis.ResponseError: if it is refused.
     """
+    if fate == "refused":
+        raise redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
     if fate == "cut":
         connection.disconnect()
         raise redis.ConnectionError("the connection ended before the command arrived")

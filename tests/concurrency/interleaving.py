@@ -27,6 +27,8 @@ Besides the order, what becomes of a command can be explored. These are its fate
 ``late``
     The client waits for the reply in vain, and the command is carried out at some later point:
     one that a retrying client may have passed by then.
+``refused``
+    It is not carried out, and the server answers that it has no memory.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ import redis.client
 
 from tests.concurrency.fates import exchanged
 
-Fate = Literal["ok", "lost", "cut", "late"]
+Fate = Literal["ok", "lost", "cut", "late", "refused"]
 Command = tuple[Any, ...]
 
 #: How long a thread may take from one gate to the next, in seconds.
@@ -53,6 +55,10 @@ PATIENCE = 20.0
 READS = frozenset(
     {"GET", "HGETALL", "HMGET", "PTTL", "TTL", "ZCARD", "ZRANGE", "ZREVRANGE", "ZSCAN", "ZSCORE"}
 )
+
+
+#: The digests of scripts that change nothing either.
+READING: set[str] = set()
 
 
 class Violation(AssertionError):
@@ -105,9 +111,15 @@ def key_of(command: Command) -> str | None:
     return key.decode(errors="replace") if isinstance(key, bytes) else str(key)
 
 
+def is_read(command: Command) -> bool:
+    """Tell whether a command changes nothing."""
+    name = command[0].upper()
+    return name in READS or (name == "EVALSHA" and command[1] in READING)
+
+
 def commute(one: Command, other: Command) -> bool:
     """Tell whether two commands give the same in either order."""
-    if one[0].upper() in READS and other[0].upper() in READS:
+    if is_read(one) and is_read(other):
         return True
     keys = key_of(one), key_of(other)
     return None not in keys and keys[0] != keys[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,8 @@ from flask_redis_session import (
 )
 from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.signals import save_refused
-from tests.concurrency.interleaving import (
-    GatedRedis,
-)
+from flask_redis_session.storage.record import TOMBSTONE
+from tests.concurrency.interleaving import GatedRedis
 from tests.concurrency.situations import _THINGS, PREFIX, Snapshot, Token, sid_of, token_of
 from tests.support import clients
 from tests.support.servers import Server
@@ -53,6 +52,8 @@ class Answer:
     sid: str | None
     #: What it set.
     wrote: Mapping[str, Any]
+    #: Whose the session was when it was loaded, if it was.
+    found: str | None = None
 
 
 @dataclass
@@ -87,6 +88,11 @@ class Operation:
     :param signs_out: whether it may make that session nobody's.
     :param passes_to: whose that session may become besides; ``None``: nobody's. It need not.
     :param ends: tells whether it may end a session.
+    :param buries: whether tombstones stay if it ends the session that it comes with a cookie of.
+    :param tab: which of that session's cookies it comes with; see :func:`~situations.token_of`.
+    :param is_late: whether its request runs for longer than a tombstone lives.
+    :param removes: tells whether it may remove the tombstones of a session.
+    :param evicts: the user whose index it removes.
     :param touches: whether it may move when that session was last seen.
     :param settings: of the application that it is a request to.
     """
@@ -101,8 +107,18 @@ class Operation:
     signs_out: bool = False
     passes_to: frozenset[str | None] = frozenset()
     ends: Callable[[Snapshot, str], bool] = _nothing
+    buries: bool = False
+    tab: str = ""
+    is_late: bool = False
+    removes: Callable[[Snapshot, str], bool] = _nothing
+    evicts: str | None = None
     touches: bool = True
     settings: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def cookie(self) -> Token | None:
+        """The cookie that it comes with."""
+        return None if self.session is None else token_of(self.session, self.tab)
 
     def __str__(self) -> str:
         return self.name
@@ -128,6 +144,7 @@ class Worker:
         self.app.add_url_rule("/", view_func=self._view)
         self._browser = self.app.test_client(use_cookies=False)
         self._refused: str | None = None
+        self._found: str | None = None
         save_refused.connect(self._on_refused, sender=self.app)
 
     def begin(self, world: World, operation: Operation) -> None:
@@ -145,7 +162,10 @@ class Worker:
     def _view(self) -> str:
         session = flask.session._get_current_object()  # type: ignore[attr-defined]
         self._session: RedisSession = session
+        if self.operation.is_late:
+            session._opened -= TOMBSTONE + 1
         self._body(session)
+        self._found = None if session._record is None else session._record.user
         return ""
 
     def request(
@@ -161,11 +181,11 @@ class Worker:
         :param cookie: the cookie; without it, that of the operation's session.
         :param wrote: what the view sets, for the check that it was written.
         """
-        world, name = self.world, self.operation.session
-        if cookie is None and name is not None:
-            cookie = token_of(name).cookie
+        world, own = self.world, self.operation.cookie
+        if cookie is None and own is not None:
+            cookie = own.cookie
         self._body = body
-        self._refused = None
+        self._refused = self._found = None
         began = world.at
         headers = {"Cookie": f"session={cookie}"} if cookie is not None else {}
         response = self._browser.get("/", headers=headers)
@@ -182,6 +202,7 @@ class Worker:
             refused=self._refused,
             sid=token.sid if token is not None else None,
             wrote={} if wrote is None else wrote,
+            found=self._found,
         )
         for header in response.headers.getlist("Set-Cookie"):
             value = SimpleCookie(header)["session"].value
@@ -356,18 +377,54 @@ def _list_inside(worker: Worker) -> None:
 
 
 def _expire(worker: Worker) -> None:
-    with suppress(redis.ConnectionError):
+    with suppress(redis.RedisError):
         worker.client.execute_command("DEL", f"{PREFIX}{sid_of('A')}")
 
 
+def _expire_new(worker: Worker) -> None:
+    with suppress(redis.RedisError):
+        worker.client.execute_command("DEL", f"{PREFIX}{sid_of('new-0-1')}")
+
+
+def _evict(worker: Worker) -> None:
+    with suppress(redis.RedisError):
+        worker.client.execute_command("DEL", f"{PREFIX}user:23")
+
+
+_FORGET = """
+local names = redis.call('HKEYS', KEYS[1])
+for _, name in ipairs(names) do
+  if string.sub(name, 1, 8) == '@secret:' and tonumber(redis.call('HGET', KEYS[1], name)) then
+    redis.call('HDEL', KEYS[1], name)
+  end
+end
+"""
+
+
+def _forget(worker: Worker) -> None:
+    with suppress(redis.RedisError):
+        worker.client.execute_command("EVAL", _FORGET, 1, f"{PREFIX}{sid_of('A')}")
+
+
+def _restore(worker: Worker) -> None:
+    def view(session: RedisSession) -> None:
+        old = dict(session)
+        session.clear()
+        session.update(old)
+
+    worker.request(view)
+
+
 def _lose_scripts(worker: Worker) -> None:
-    with suppress(redis.ConnectionError):
+    with suppress(redis.RedisError):
         worker.client.execute_command("SCRIPT", "FLUSH")
 
 
 def _stay(worker: Worker) -> None:
     # The cookie of a permanent session, with a request that never touches it.
-    worker.request(lambda s: None, cookie=f"{token_of('A').cookie}.p")
+    cookie = worker.operation.cookie
+    assert cookie is not None
+    worker.request(lambda s: None, cookie=f"{cookie.cookie}.p")
 
 
 def _become_permanent(worker: Worker) -> None:
@@ -414,9 +471,18 @@ CLEAR = Operation(
     "clear",
     lambda worker: worker.request(lambda s: s.clear()),
     keys=_KEYS | {"user_id", *_THINGS},
-    rotates=True,
     signs_out=True,
     ends=_is("A"),
+    buries=True,
+)
+#: It signs in whom it found, and nobody if it found nobody.
+RESTORE = Operation(
+    "clear and restore",
+    _restore,
+    keys=_KEYS | {"user_id", *_THINGS},
+    rotates=True,
+    creates=True,
+    passes_to=frozenset({"23", "42"}),
 )
 REVOKE_ONE = Operation(
     "revoke one", _revoke(only=["A"]), None, ends=lambda at, sid: sid == sid_of("A")
@@ -424,13 +490,33 @@ REVOKE_ONE = Operation(
 REVOKE_BEFORE = Operation("revoke those before", _revoke(before=60.0), None, ends=of_user("23"))
 REVOKE_ALL = Operation("revoke all", _revoke(), None, ends=of_user("23"))
 REVOKE_OTHERS = Operation("revoke all but A", _revoke(keep=["A"]), None, ends=of_user("23"))
-END_ALL = Operation("end all from within", _revoke_inside(), ends=of_user("23"))
+END_ALL = Operation("end all from within", _revoke_inside(), ends=of_user("23"), buries=True)
 END_OTHERS = Operation("end the others", _revoke_inside(keep=True), ends=of_user("23"))
-END_ALL_FROM_B = Operation("end all from B", _revoke_inside(), "B", ends=of_user("23"))
+END_ALL_FROM_B = Operation("end all from B", _revoke_inside(), "B", ends=of_user("23"), buries=True)
 LIST = Operation("list", _list, None)
 LIST_INSIDE = Operation("list from within", _list_inside)
-EXPIRE = Operation("expiry", _expire, None, ends=_is("A"))
+EXPIRE = Operation("expiry", _expire, None, ends=_is("A"), removes=_is("A"))
+EXPIRE_NEW = Operation("expiry of a new one", _expire_new, None, ends=_is("new-0-1"))
+EVICT = Operation("eviction of the index", _evict, None, evicts="23")
+#: It goes only with operations that are late: for any other request no tombstone ends.
+FORGET = Operation("end of the tombstones", _forget, None, removes=_is("A"))
 LOSE_SCRIPTS = Operation("loss of the scripts", _lose_scripts, None)
+
+
+def late(operation: Operation) -> Operation:
+    """Return an operation whose request runs for longer than a tombstone lives."""
+    return replace(operation, name=f"{operation.name}, late", is_late=True)
+
+
+def other_tab(operation: Operation) -> Operation:
+    """Return an operation that comes with the other cookie of its session."""
+    return replace(operation, name=f"{operation.name} by the other cookie", tab="2")
+
+
+LATE = tuple(map(late, (SAVE, BLIND, READ, STAY, RESTORE, REGENERATE, CLEAR)))
+#: It comes without a cookie.
+LATE_NEW = (late(replace(BLIND, session=None)), late(SIGN_IN_NEW))
+LATE_SIGN_INS = (late(SIGN_IN_OTHER), late(SIGN_IN_OTHER_CLEARED))
 
 #: What is done with the session of a user.
 ON_SIGNED_IN = (
@@ -450,6 +536,7 @@ ON_SIGNED_IN = (
     SIGN_IN_NEW,
     SIGN_OUT,
     CLEAR,
+    RESTORE,
     REVOKE_ONE,
     REVOKE_BEFORE,
     REVOKE_ALL,
@@ -460,6 +547,7 @@ ON_SIGNED_IN = (
     LIST,
     LIST_INSIDE,
     EXPIRE,
+    EVICT,
     LOSE_SCRIPTS,
 )
 #: What is done with a session that is nobody's.
@@ -478,9 +566,11 @@ ON_ANONYMOUS = (
     SIGN_IN_OTHER_CLEARED,
     SIGN_IN_NEW,
     CLEAR,
+    RESTORE,
     REVOKE_ALL,
     REVOKE_ONE,
     LIST,
     EXPIRE,
+    EVICT,
     LOSE_SCRIPTS,
 )

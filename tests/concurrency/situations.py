@@ -14,9 +14,7 @@ import orjson
 
 from flask_redis_session.storage import token as token_module
 from flask_redis_session.storage.record import mark
-from tests.concurrency.interleaving import (
-    current,
-)
+from tests.concurrency.interleaving import current
 
 if TYPE_CHECKING:
     import redis
@@ -57,9 +55,13 @@ def sid_of(name: str) -> str:
     return name.ljust(22, "_")
 
 
-def token_of(name: str) -> Token:
-    """Return the cookie that opens the session of this name at the beginning."""
-    return Token(sid_of(name), f"secret-{name}".ljust(43, "_"))
+def token_of(name: str, tab: str = "") -> Token:
+    """Return a cookie that opens the session of this name at the beginning.
+
+    :param name: the session's name.
+    :param tab: which of its cookies, if it has several.
+    """
+    return Token(sid_of(name), f"secret-{name}{tab}".ljust(43, "_"))
 
 
 @contextmanager
@@ -109,6 +111,8 @@ class Snapshot:
     def __init__(self, reply: Sequence[Any]) -> None:
         #: The fields of each session, by sid.
         self.hashes: dict[str, dict[str, str]] = {}
+        #: The fields of each hash that is no session, but the tombstones of one that ended.
+        self.stones: dict[str, dict[str, str]] = {}
         #: The members of each user's index with their scores, by user.
         self.indexes: dict[str, dict[str, float]] = {}
         #: The milliseconds that each has left, by sid or by ``user:`` and the user.
@@ -119,7 +123,8 @@ class Snapshot:
             self.left[name] = left
             pairs = zip(held[::2], held[1::2], strict=True)
             if kind == b"hash":
-                self.hashes[name] = {key.decode(): value.decode() for key, value in pairs}
+                fields = {key.decode(): value.decode() for key, value in pairs}
+                (self.hashes if "@born" in fields else self.stones)[name] = fields
             elif kind == b"zset" and name.startswith("user:"):
                 members = {member.decode(): float(score) for member, score in pairs}
                 self.indexes[name.removeprefix("user:")] = members
@@ -138,18 +143,20 @@ class Snapshot:
 
     def secrets(self, sid: str) -> list[str]:
         """Return the digests of the secrets that open a session."""
-        fields = self.hashes.get(sid, {})
-        if "@born" not in fields:
-            return []
         return [
             name.removeprefix("@secret:")
-            for name, value in fields.items()
+            for name, value in self.hashes.get(sid, {}).items()
             if name.startswith("@secret:") and value.startswith("s")
         ]
 
     def opens(self, token: Token) -> bool:
         """Tell whether a cookie opens its session."""
         return token.digest in self.secrets(token.sid)
+
+    def buries(self, token: Token) -> bool:
+        """Tell whether there is a tombstone of a cookie."""
+        fields = self.hashes.get(token.sid) or self.stones.get(token.sid, {})
+        return fields.get(f"@secret:{token.digest}", "s")[:1] != "s"
 
     def of_user(self, user: str) -> set[str]:
         """Return a user's sessions, by the hashes."""
@@ -167,6 +174,9 @@ class Held:
     :param user: whose it is.
     :param keys: what it holds besides.
     :param seen: how many seconds ago it was seen last.
+    :param tabs: further cookies that open it; see :func:`token_of`.
+    :param retired: how many of its secrets were rotated away: all within the last 20 s, and
+        one more that is forgotten by now.
     """
 
     name: str
@@ -174,17 +184,30 @@ class Held:
     keys: Mapping[str, Any] = field(default_factory=dict)
     #: More than the touch interval ago: so each request touches it, in the index too.
     seen: float = 90.0
+    tabs: tuple[str, ...] = ()
+    retired: int = 0
+
+    @property
+    def tokens(self) -> list[Token]:
+        """The cookies that open it."""
+        return [token_of(self.name, tab) for tab in ("", *self.tabs)]
 
     def commands(self, now: float) -> list[tuple[Any, ...]]:
         """Return the commands that put it there."""
         seen = now - self.seen
         # 1,000 s: neither now nor before does a minute since then end within the next second.
+        born = now - (1000 if self.seen < 1000 else self.seen + 50)
         fields: dict[str, Any] = {
-            "@born": f"{now - 1000:.3f}",
+            "@born": f"{born:.3f}",
             "@seen": f"{seen:.3f}",
             "@idle": f"{DAY:.0f}",
-            f"@secret:{token_of(self.name).digest}": mark(token_of(self.name).digest),
         }
+        fields |= {f"@secret:{token.digest}": mark(token.digest) for token in self.tokens}
+        # Within 20 seconds: none of them is forgotten during a run.
+        ages = [20 * at / self.retired for at in range(self.retired)]
+        for age in [*ages, 60.0] if ages else []:
+            digest = token_of(self.name, f"-{age:.3f}").digest
+            fields[f"@secret:{digest}"] = f"{now - age:.3f}"
         if self.user is not None:
             fields |= {"@user": self.user, "user_id": orjson.dumps(int(self.user))}
         fields |= {key: orjson.dumps(value) for key, value in self.keys.items()}
@@ -208,13 +231,21 @@ class Situation:
 
     name: str
     sessions: tuple[Held, ...]
+    #: Members of the index of user 23 whose sessions have ended.
+    dead: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.name
 
     def commands(self) -> list[tuple[Any, ...]]:
         now = time.time()
-        return [command for held in self.sessions for command in held.commands(now)]
+        index = f"{PREFIX}user:23"
+        dead: list[tuple[Any, ...]] = [
+            ("ZADD", index, f"{now - 5000:.3f}", sid_of(name)) for name in self.dead
+        ]
+        if dead:
+            dead.append(("PEXPIREAT", index, str(int((now + DAY + INTERVAL) * 1000))))
+        return [*dead, *(command for held in self.sessions for command in held.commands(now))]
 
 
 _THINGS = {"theme": "dark", "cart": [1]}
@@ -231,3 +262,13 @@ FRESH = Situation("just seen", (Held("A", "23", _THINGS, seen=1.0), *_OTHERS))
 ALONE = Situation("alone", (Held("A", "23"),))
 #: User 23 has none.
 NOBODY = Situation("nobody", (Held("D", "42", seen=20.0),))
+#: Session A has two cookies that open it, and more tombstones than are kept.
+TWO_COOKIES = Situation(
+    "two cookies", (Held("A", "23", _THINGS, tabs=("2",), retired=34), *_OTHERS)
+)
+#: Session A ends in 100 s, unless somebody comes.
+RUNNING_OUT = Situation("running out", (Held("A", "23", _THINGS, seen=DAY - 100), *_OTHERS))
+#: The index of user 23 has dead members.
+LITTERED = Situation("littered", (Held("A", "23", _THINGS), *_OTHERS), dead=("X", "Y"))
+#: The same, and user 23 has no session.
+NOBODY_LITTERED = Situation("nobody, littered", (Held("D", "42", seen=20.0),), dead=("X", "Y"))

@@ -5,23 +5,32 @@ A :class:`Stage` explores some operations in every order (see ``interleaving.py`
 checked; a :class:`~interleaving.Violation` tells the order in which one did not hold:
 
 * no session that ended is there again, and no secret that was rotated away opens one again;
-* a session has one secret that opens it;
+* what a request ends of its own session leaves the tombstones of its secrets for half a minute,
+  which open nothing, and what anybody else ends leaves nothing;
+* a session is opened by one secret, or by those that it had when it began; a rotation retires all
+  of them, and keeps the newest tombstones;
 * a session that somebody has a cookie of is in the index of its user, and that index lives on at
-  least as long as the session;
+  least as long as the session; if the index was evicted, the next touch puts the session back;
+* a touch puts a session into no index but that of a user whom it found there;
 * no key is without expiry;
 * an operation changes nothing but what it is there to change: what another one wrote stays;
 * a request that was answered with 200, and whose save was not refused, has written what it set;
 * a cookie that an answer sets opened its session when it was set, and only what ends or rotates
-  that session can have closed it since; only an ended session's cookie is cleared; and a request
-  with a cookie that was rotated away neither sets nor clears one, unless it signs in;
+  that session can have closed it since; a cookie is cleared only by the request that ended its
+  session; a request with a cookie that was rotated away sets none, unless it signs in, and neither
+  does one whose cookie opens nothing, if it runs for longer than a tombstone lives;
+* no request makes a new session for a user whose session it had loaded;
+* a request is served if nothing failed but the touch of an index or the removal from one;
 * a revocation ends every session that it was to end, no other, and returns how many it ended; a
   list holds those that were alive all the while, and none that was not.
 
-At the end every cookie that was ever handed out is tried out in a real request.
+At the end every cookie that was ever handed out is tried out in a real request; then each user's
+sessions are listed, which removes what is dead from the index, and revoked.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,35 +39,38 @@ import flask
 import orjson
 import redis
 
-from flask_redis_session import (
-    RedisSessionInterface,
-    SessionInfo,
-    StoreUnavailable,
-)
+from flask_redis_session import RedisSessionInterface, SessionInfo, StoreUnavailable
+from flask_redis_session.client.commands import Script
 from flask_redis_session.storage import commit as commit_module
 from flask_redis_session.storage import revocation as revocation_module
 from flask_redis_session.storage import session_hash as hashes_module
 from flask_redis_session.storage import user_index as index_module
+from flask_redis_session.storage.record import TOMBSTONE
 from tests.concurrency.interleaving import (
-    READS,
+    READING,
     Explored,
     Options,
     Run,
     Step,
     Violation,
     explore,
+    is_read,
+    key_of,
 )
-from tests.concurrency.operations import Answer, Call, Operation, Worker
+from tests.concurrency.operations import Answer, Call, Operation, Worker, _nothing
 from tests.concurrency.situations import (
     INTERVAL,
+    PREFIX,
     Situation,
     Snapshot,
     Token,
     repeatable_tokens,
     sid_of,
-    token_of,
 )
 from tests.support.servers import Server
+
+#: How many tombstones of a session are kept.
+MOST_TOMBSTONES = 32
 
 # --------------------------------------------------------------------------- one run, looked at
 
@@ -75,13 +87,18 @@ class World:
         self.run: Run
         self.history = [Snapshot.take(stage.plain)]
         #: The cookies that somebody has, and the step after which it was so, by sid for each.
-        self.tokens = {token_of(held.name): 0 for held in situation.sessions}
+        self.tokens = {token: 0 for held in situation.sessions for token in held.tokens}
         self.handed = {token.sid: 0 for token in self.tokens}
         self._created: dict[str, int] = {}
         self._ended: set[str] = set()
         self._opened: set[tuple[str, str]] = set()
         self._closed: set[tuple[str, str]] = set()
         self._ended_by: list[tuple[int, int, str]] = []
+        #: The users that each actor's commands found a session to have.
+        self._found: set[tuple[int, str, str | None]] = set()
+        #: After which step the index of a user was evicted, and who has not been touched since.
+        self._evicted: dict[str, int] = {}
+        self._excused: dict[str, set[str]] = {}
 
     @property
     def at(self) -> int:
@@ -101,29 +118,63 @@ class World:
     def observe(self, step: Step) -> None:
         """Look at what a step changed."""
         before = now = self.now
-        if step.command[0].upper() not in READS:
+        if not is_read(step.command):
             now = Snapshot.take(self.stage.plain)
         self.history.append(now)
         actor = self._origin(step.actor)
-        self._check_frame(self.operations[actor], actor, before, now)
+        operation = self.operations[actor]
+        self._note_found(step, actor, before, now)
+        self._note_eviction(operation, before, now)
+        self._check_frame(operation, actor, before, now, step)
+        self._check_stones(operation, before, now)
         self._check_ends(now)
         for answer in self.answers[self._checked :]:
             self._check_answer(answer)
         self._checked = len(self.answers)
         self._check_keys(now)
 
+    def _note_found(self, step: Step, actor: int, before: Snapshot, now: Snapshot) -> None:
+        sid = (key_of(step.command) or "").removeprefix(PREFIX)
+        self._found |= {(actor, sid, before.user(sid)), (actor, sid, now.user(sid))}
+
+    def _note_eviction(self, operation: Operation, before: Snapshot, now: Snapshot) -> None:
+        for user, excused in self._excused.items():
+            excused.difference_update(now.indexes.get(user, {}))
+        evicted = operation.evicts
+        if evicted is not None and evicted not in now.indexes:
+            self._evicted[evicted] = len(self.history) - 1
+            # One that is on its way into the index, as part of a sign-in, is excused too.
+            self._excused[evicted] = (
+                before.of_user(evicted) | before.indexes.get(evicted, {}).keys()
+            )
+
     def _check_keys(self, now: Snapshot) -> None:
         _hold(not now.strange, f"these are no keys of ours: {now.strange}")
         for name, left in now.left.items():
             _hold(left > 0, f"{name} has no expiry")
+        for sid, fields in now.stones.items():
+            _hold(now.left[sid] <= TOMBSTONE * 1000, f"tombstones of {sid} stay: {now.left[sid]}")
+            _hold(all(map(_is_stone, fields.items())), f"{sid} is a piece of a session: {fields}")
         for sid, fields in now.hashes.items():
-            _hold("@born" in fields, f"{sid} is a piece of a session: {fields}")
-            _hold(len(now.secrets(sid)) == 1, f"{sid} is opened by {len(now.secrets(sid))} secrets")
+            live = set(now.secrets(sid))
+            first = set(self.history[0].secrets(sid))
+            _hold(
+                len(live) == 1 or live == first, f"{sid} is opened by {len(live)} secrets: {live}"
+            )
             user = fields.get("@user")
-            if user is not None and sid in self.handed:
+            if user is not None and self._is_in_use(now, sid):
                 self._check_indexed(now, sid, user)
 
+    def _is_in_use(self, now: Snapshot, sid: str) -> bool:
+        """Tell whether somebody has a cookie of a session."""
+        if not self.stage.options.faults:
+            return sid in self.handed
+        # A sign-in without its place in the index is undone; nobody has its cookie.
+        return any(now.opens(token) for token in self.tokens if token.sid == sid)
+
     def _check_indexed(self, now: Snapshot, sid: str, user: str) -> None:
+        if sid in self._excused.get(user, ()):
+            return
         _hold(sid in now.indexes.get(user, {}), f"{sid} of user {user} is outside the index")
         left, session_left = now.left[f"user:{user}"], now.left[sid]
         _hold(
@@ -132,7 +183,7 @@ class World:
         )
 
     def _check_frame(
-        self, operation: Operation, actor: int, before: Snapshot, now: Snapshot
+        self, operation: Operation, actor: int, before: Snapshot, now: Snapshot, step: Step
     ) -> None:
         """Check that a step changed nothing but what its operation may change."""
         name = operation.name
@@ -142,16 +193,73 @@ class World:
             self._created[sid] = actor
         own |= {sid for sid, creator in self._created.items() if creator == actor}
         for sid in before.hashes.keys() - now.hashes.keys():
-            _hold(operation.ends(before, sid), f"{name} ended {sid}: {before.hashes[sid]}")
+            # A sign-in that is refused its place in the index is undone.
+            is_undone = self.stage.options.faults > 0 and step.command[0] == "UNLINK" and sid in own
+            _hold(
+                operation.ends(before, sid) or is_undone,
+                f"{name} ended {sid}: {before.hashes[sid]}",
+            )
             self._ended_by.append((len(self.history) - 1, actor, sid))
         for sid in now.hashes.keys() & before.hashes.keys():
-            if now.hashes[sid] != before.hashes[sid]:
+            if operation.removes(before, sid) and now.secrets(sid) == before.secrets(sid):
+                self._check_removed(operation, before.hashes[sid], now.hashes[sid])
+            elif now.hashes[sid] != before.hashes[sid]:
                 _hold(sid in own, f"{name} changed {sid}, which is not its own")
-                if operation.session is not None and sid == sid_of(operation.session):
-                    cookie = (sid, token_of(operation.session).digest)
-                    _hold(cookie not in self._closed, f"{name} changed {sid} by a dead cookie")
+                cookie = operation.cookie
+                if cookie is not None and sid == cookie.sid:
+                    is_closed = (sid, cookie.digest) in self._closed
+                    _hold(not is_closed, f"{name} changed {sid} by a dead cookie")
                 self._check_fields(operation, sid, before.hashes[sid], now.hashes[sid])
-        self._check_members(operation, own, before, now)
+                self._check_rotation(sid, before, now)
+        # A touch heals. A member too many does no harm.
+        heals = is_index_touch(step.command) and operation.touches
+        found = {(sid, user) for by, sid, user in self._found if by == actor and sid in own}
+        self._check_members(operation, own, found if heals else set(), before, now)
+
+    @staticmethod
+    def _check_removed(operation: Operation, before: dict[str, str], now: dict[str, str]) -> None:
+        """Check that nothing but tombstones went."""
+        rest = {name: value for name, value in before.items() if not _is_stone((name, value))}
+        _hold(now == rest, f"{operation.name} made {now} of {before}")
+
+    def _check_rotation(self, sid: str, before: Snapshot, now: Snapshot) -> None:
+        """Check that a fresh secret retires all the others, and keeps the newest tombstones."""
+        fresh = set(now.secrets(sid)) - set(before.secrets(sid))
+        if fresh:
+            live = set(now.secrets(sid))
+            _hold(live == fresh, f"a rotation of {sid} leaves these open: {live - fresh}")
+            self._check_retired(sid, before.hashes[sid], now.hashes[sid])
+
+    def _check_stones(self, operation: Operation, before: Snapshot, now: Snapshot) -> None:
+        """Check that tombstones are left where they should be, and nowhere else."""
+        name, cookie = operation.name, operation.cookie
+        own = cookie.sid if operation.buries and cookie is not None else None
+        for sid in before.hashes.keys() - now.hashes.keys():
+            _hold(
+                (sid in now.stones) == (sid == own),
+                f"{name} ended {sid}: there are tombstones: {sid in now.stones}",
+            )
+            if sid in now.stones:
+                self._check_retired(sid, before.hashes[sid], now.stones[sid])
+        for sid in now.stones.keys() - before.hashes.keys():
+            _hold(sid in before.stones, f"{name} put tombstones of {sid}, which had not been there")
+        for sid, was in before.stones.items():
+            is_same = now.stones.get(sid) == was
+            _hold(is_same or operation.removes(before, sid), f"{name} changed tombstones of {sid}")
+
+    @staticmethod
+    def _check_retired(sid: str, before: dict[str, str], now: dict[str, str]) -> None:
+        """Check which secrets of a session are tombstones after all of them were retired."""
+        secrets = {name: value for name, value in before.items() if name.startswith("@secret:")}
+        live = {name for name, value in secrets.items() if value.startswith("s")}
+        stamps = {name: float(secrets[name]) for name in secrets.keys() - live}
+        moment = time.time() - TOMBSTONE
+        newest = sorted((name for name in stamps if stamps[name] > moment), key=stamps.__getitem__)
+        kept = {*live, *newest[::-1][: MOST_TOMBSTONES - len(live)]}
+        stones = {name for name, value in now.items() if _is_stone((name, value))}
+        _hold(stones == kept, f"the tombstones of {sid} are {stones} and not {kept}")
+        changed = {name for name in stones - live if now[name] != secrets[name]}
+        _hold(not changed, f"these tombstones of {sid} are young again: {changed}")
 
     def _check_fields(
         self, operation: Operation, sid: str, before: dict[str, str], now: dict[str, str]
@@ -174,19 +282,32 @@ class World:
             _hold(may, f"{operation.name} changed {key} of {sid} from {told}")
 
     def _check_members(
-        self, operation: Operation, own: set[str], before: Snapshot, now: Snapshot
+        self,
+        operation: Operation,
+        own: set[str],
+        healed: set[tuple[str, str | None]],
+        before: Snapshot,
+        now: Snapshot,
     ) -> None:
+        """Check what came into indexes, what went, and what moved.
+
+        :param healed: which session may be put back into whose index.
+        """
         for user in before.indexes.keys() | now.indexes.keys():
             was, is_now = before.indexes.get(user, {}), now.indexes.get(user, {})
             for sid in is_now.keys() - was.keys():
+                is_sign_in = sid in own and user in {operation.signs_in, *operation.passes_to}
+                # Of a creation that was refused the place in the index may stay: it is dead.
+                is_dead = operation.signs_in == user and sid not in now.hashes
+                is_left = is_dead and self.stage.options.faults > 0
                 _hold(
-                    sid in own and user in {operation.signs_in, *operation.passes_to},
+                    is_sign_in or is_left or (sid, user) in healed,
                     f"{operation.name} put {sid} into the index of user {user}",
                 )
             for sid in was.keys() - is_now.keys():
                 # Between the two commands of a creation, nobody has its cookie yet.
                 _hold(
-                    now.user(sid) != user or sid not in self.handed,
+                    now.user(sid) != user or sid not in self.handed or operation.evicts == user,
                     f"{operation.name} took {sid}, which is alive, out of the index of {user}",
                 )
             for sid in was.keys() & is_now.keys():
@@ -223,22 +344,28 @@ class World:
                 cookie is None and not answer.clears,
                 f"{name} was not served, and its cookie not left as it was",
             )
+            _hold(not self._failed_harmlessly(answer), f"{name} was not served without need")
             return
         _hold(answer.status == 200, f"{name} was answered {answer.status}")
         if answer.clears:
             _hold(came is not None, f"{name} cleared a cookie that there was not")
             assert came is not None
-            _hold(came.sid not in now.hashes, f"{name} cleared the cookie of a live session")
+            ended = {
+                sid
+                for at, actor, sid in self._ended_by
+                if actor == answer.actor and answer.began < at <= answer.ended
+            }
+            _hold(came.sid in ended, f"{name} cleared the cookie of a session that it did not end")
         if cookie is not None:
             self._check_cookie(answer, cookie, now)
             self.tokens.setdefault(cookie, answer.ended)
             self.handed.setdefault(cookie.sid, answer.ended)
         if answer.refused is not None:
             _hold(cookie is None, f"{name} was refused and sets a cookie")
-            _hold(
-                answer.clears == (answer.refused == "gone"),
-                f"{name} was refused as {answer.refused}: clears the cookie: {answer.clears}",
-            )
+            _hold(not answer.clears, f"{name} was refused, and clears the cookie")
+            # Only who had loaded a session of this user is refused another one.
+            is_in_vain = operation.signs_in is not None and answer.found != operation.signs_in
+            _hold(not is_in_vain, f"{name} was refused, though it signs in")
         else:
             self._check_writes(answer)
             self._check_signs(answer, now)
@@ -249,11 +376,30 @@ class World:
             any(at.opens(cookie) for at in self.history[answer.began : answer.ended + 1]),
             f"{name} handed out a cookie that never opened anything",
         )
-        if came is not None and cookie.sid != came.sid and came.sid in now.hashes:
+        if came is None or cookie.sid == came.sid:
+            return
+        may_sign_in = answer.operation.signs_in is not None or bool(answer.operation.passes_to)
+        if not may_sign_in:
             _hold(
-                answer.operation.signs_in is not None or bool(answer.operation.passes_to),
+                came.sid not in now.hashes,
                 f"{name} took the browser from a live session to another one",
             )
+            _hold(not now.buries(came), f"{name} replaces a cookie that was rotated away")
+            _hold(not answer.operation.is_late, f"{name} replaces a cookie that opened nothing")
+        if answer.found is not None:
+            user = now.user(cookie.sid)
+            _hold(user != answer.found, f"{name} brought user {user} back")
+
+    def _failed_harmlessly(self, answer: Answer) -> bool:
+        """Tell whether a request met no failure but that of a touch or a removal in an index."""
+        steps = self.run.steps[answer.began : answer.ended]
+        failed = [each for each in steps if each.actor == answer.actor and each.fate != "ok"]
+        # A revocation is incomplete if it cannot remove what it ended.
+        is_call = answer.operation.ends is not _nothing and not answer.operation.signs_out
+        return not is_call and all(
+            is_removal(each.command) or (each.fate == "refused" and is_index_touch(each.command))
+            for each in failed
+        )
 
     def _check_writes(self, answer: Answer) -> None:
         during = self.history[answer.began + 1 : answer.ended + 1]
@@ -291,6 +437,8 @@ class World:
             for sid, fields in self.now.hashes.items():
                 if "@user" in fields:
                     self._check_indexed(self.now, sid, fields["@user"])
+            for answer in self.answers:
+                self._check_healed(answer)
         for call in self.calls:
             if isinstance(call.result, StoreUnavailable):
                 continue
@@ -307,11 +455,56 @@ class World:
             for sid, fields in self.now.hashes.items()
         }
         tokens = {token: self.now.opens(token) for token in self.tokens}
-        end = orjson.dumps([contents, [*map(repr, tokens.items())]], option=orjson.OPT_SORT_KEYS)
+        members = {user: sorted(members) for user, members in self.now.indexes.items()}
+        users = {sid: self.now.user(sid) for sid in contents}
+        end = orjson.dumps(
+            [contents, [*map(repr, tokens.items())], members, users], option=orjson.OPT_SORT_KEYS
+        )
         if end not in self.stage.tried:
             for token, opens in tokens.items():
                 self.stage.probe.check(token, contents.get(token.sid), opens)
+            self.stage.probe.check_users(self.stage.plain)
             self.stage.tried.add(end)
+
+    def _check_healed(self, answer: Answer) -> None:
+        """Check that a request whose touch was due has touched the index, and so healed it."""
+        came = answer.came_with
+        if came is None or answer.status != 200:
+            return
+        own = [
+            (number, step.command)
+            for number, step in enumerate(self.run.steps[: answer.ended])
+            if number >= answer.began and step.actor == answer.actor
+        ]
+        commits = (n for n, command in own if _runs(command, commit_module._COMMIT))
+        began = next((n for n in commits if self._is_touch_due(n, came)), None)
+        if began is None:
+            return
+        user, name = self.history[began].user(came.sid), answer.operation.name
+        if user is None or any(at.user(came.sid) != user for at in self.history[began:]):
+            return
+        index = f"{PREFIX}user:{user}"
+        touches = [
+            number
+            for number, command in own
+            if _runs(command, index_module._INDEX) and key_of(command) == index
+        ]
+        _hold(bool(touches), f"{name} did not touch the index of user {user}")
+        if self._evicted.get(user, 0) <= touches[-1]:
+            _hold(
+                came.sid in self.now.indexes.get(user, {}),
+                f"{name} did not put {came.sid} back into the index of user {user}",
+            )
+
+    def _is_touch_due(self, number: int, token: Token) -> bool:
+        """Tell whether a commit by this cookie is accepted, and the first for a touch interval."""
+        before, now = self.history[number : number + 2]
+        if not before.opens(token) or token.sid not in now.hashes:
+            return False
+        seen = before.hashes[token.sid]["@seen"]
+        # If the server has lost the script, nothing was carried out.
+        is_done = seen != now.hashes[token.sid]["@seen"]
+        return is_done and time.time() - float(seen) > INTERVAL
 
     def _window(self, call: Call) -> list[Snapshot]:
         """Return what Redis held from just before the first command of a call to its end."""
@@ -354,6 +547,9 @@ class World:
     def _is_due(at: Snapshot, sid: str, call: Call) -> bool:
         if at.user(sid) != call.user:
             return False
+        # Who is missing there, because the index was evicted, is found again after the next touch.
+        if call.only is None and sid not in at.indexes.get(call.user, {}):
+            return False
         if call.before is None:
             return True
         # A sign-in is noted in the index before it is in the hash.
@@ -381,13 +577,33 @@ def _hold(condition: bool, what: str) -> None:
         raise Violation(what)
 
 
+def _is_stone(field: tuple[str, str]) -> bool:
+    """Tell whether a field of a hash is a tombstone."""
+    return field[0].startswith("@secret:") and not field[1].startswith("s")
+
+
+def is_index_touch(command: Sequence[Any]) -> bool:
+    """Tell whether a command touches an index."""
+    return _runs(command, index_module._INDEX) and command[5] == "touch"
+
+
+def is_removal(command: Sequence[Any]) -> bool:
+    """Tell whether a command removes members from an index."""
+    return _runs(command, index_module._REMOVE)
+
+
+def _runs(command: Sequence[Any], script: Script) -> bool:
+    return (command[0], command[1]) in {("EVALSHA", script.sha), ("EVAL", script.text)}
+
+
 class Probe:
     """A browser that tries out cookies."""
 
     def __init__(self, client: redis.Redis) -> None:
         app = flask.Flask(__name__)
         app.config |= {"TESTING": True}
-        RedisSessionInterface(redis=client).init_app(app)
+        self._interface = RedisSessionInterface(redis=client)
+        self._interface.init_app(app)
         app.add_url_rule("/", view_func=lambda: orjson.dumps(dict(flask.session)).decode())
         self._browser = app.test_client(use_cookies=False)
 
@@ -406,6 +622,27 @@ class Probe:
         else:
             _hold(not shown, f"a dead cookie of {token.sid} shows {shown}")
         _hold(header is None, f"reading {token.sid} sends {header}")
+
+    def check_users(self, client: redis.Redis) -> None:
+        """Check that each user's list and revocation find what the index has of their sessions.
+
+        :param client: of the same server.
+        """
+        for user, members in Snapshot.take(client).indexes.items():
+            held = Snapshot.take(client)
+            theirs = held.of_user(user) & members.keys()
+            listed = {info.sid for info in self._interface.list_sessions(user)}
+            _hold(listed == theirs, f"user {user} has {theirs}, and {listed} are listed")
+            left = Snapshot.take(client).indexes.get(user, {}).keys()
+            dead = left - held.hashes.keys()
+            _hold(not dead, f"a list leaves these in the index of user {user}: {dead}")
+            lost = members.keys() & held.hashes.keys() - left
+            _hold(not lost, f"a list takes these out of the index of user {user}: {lost}")
+            ended = self._interface.revoke_sessions(user)
+            _hold(ended == len(theirs), f"user {user} has {theirs}, and {ended} were ended")
+            now = Snapshot.take(client)
+            others = held.hashes.keys() - theirs
+            _hold(now.hashes.keys() == others, f"left are {now.hashes.keys()}, and not {others}")
 
 
 # --------------------------------------------------------------------------- the stage
@@ -486,15 +723,19 @@ class Stage:
         pipeline.execute()
 
     def _load_scripts(self) -> None:
-        for script in (
-            commit_module._COMMIT,
-            index_module._INDEX,
-            revocation_module._REVOKE,
-            index_module._REMOVE,
+        reading = (
             index_module._LIST,
             index_module._READ,
             hashes_module._PROVE,
             revocation_module._PAGE,
+        )
+        READING.update(script.sha for script in reading)
+        for script in (
+            *reading,
+            commit_module._COMMIT,
+            index_module._INDEX,
+            index_module._REMOVE,
+            revocation_module._REVOKE,
         ):
             self.plain.script_load(script.text)
 

@@ -69,8 +69,6 @@ FIRST = Operation(
 READ = Operation(
     "read",
     _does(lambda session: session.get("theme")),
-    # A touch may put the session back into the index of whom it was when it was loaded.
-    passes_to=frozenset({"23"}),
     settings=SETTINGS,
 )
 ALL = (FIRST, SECOND, DROP_FIRST, DROP_SECOND, READ)

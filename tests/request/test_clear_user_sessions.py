@@ -301,3 +301,18 @@ def test_ended_meanwhile(site):
 
     assert (0, {}) == answer.value
     assert "" == answer.cookie.value
+
+
+def test_ended_by_somebody_else(site):
+    """If somebody else had ended the current session, the browser's new cookie is left alone."""
+    (browser,) = site.browsers(23, 1)
+
+    def view():
+        assert session["user_id"] == 23
+        site.redis.delete(site.key(browser.sid), "session:user:23")
+        return session.clear_user_sessions(), dict(session)
+
+    answer = browser.visit(view)
+
+    assert (0, {}) == answer.value
+    assert None is answer.cookie

@@ -109,6 +109,18 @@ class TestUnstorable:
 
         assert set() == site.names()
 
+    def test_is_told_once(self, site, caplog):
+        """The log names the key and the endpoint, once, although Flask saves its error page too."""
+        site.browser().visit(lambda: session.update(bad=1j), status=500)
+
+        told = [record for record in caplog.records if record.exc_info]
+
+        assert ["session['bad']: the value is of type complex" in caplog.text, 1] == [
+            True,
+            len(told),
+        ]
+        assert "(endpoint 'page')" in caplog.text
+
     def test_nested_change(self, site):
         """A value that became unstorable deep inside is found just the same."""
         site.app.testing = True

@@ -167,7 +167,7 @@ class Fault:
 
     :param name: for people.
     :param strike: lets a server fail, and mends it at the end.
-    :param serves: what it serves all the same: *reads*, and *deletes*.
+    :param serves: what it serves all the same: *reads*, *lists* and *deletes*.
     """
 
     name: str
@@ -180,10 +180,10 @@ FAULTS = [
     Fault("killed", killed),
     Fault("hanging", hanging),
     Fault("loading", loading),
-    Fault("out of memory", out_of_memory, frozenset({"reads", "deletes"})),
-    Fault("read-only replica", read_only, frozenset({"reads"})),
+    Fault("out of memory", out_of_memory, frozenset({"reads", "lists", "deletes"})),
+    Fault("read-only replica", read_only, frozenset({"reads", "lists"})),
     Fault("stale replica", stale),
-    Fault("too few replicas", too_few_replicas, frozenset({"reads"})),
+    Fault("too few replicas", too_few_replicas, frozenset({"reads", "lists"})),
     Fault("wrong password", wrong_password),
     Fault("too many clients", too_many_clients),
     Fault("paused for writes", paused, frozenset({"reads"})),

@@ -189,8 +189,8 @@ class Site:
         return cast("dict[bytes, bytes]", self.redis.hgetall(self.key(sid)))
 
     def names(self) -> set[str]:
-        """Return the name of every key in Redis."""
-        return {key.decode() for key in self.redis.keys("*")}
+        """Return the name of every key in Redis, but of what holds the tombstones of a sign-out."""
+        return names_in(self.redis)
 
     def index(self, user_id: object) -> list[str]:
         """Return the members of a user's index, last seen first."""
@@ -206,7 +206,7 @@ class Site:
 
     def later(self, seconds: float) -> None:
         """Let so much time pass, as far as what is stored can tell."""
-        for name in self.names():
+        for name in self.redis.keys("*"):
             if self.redis.type(name) == b"zset":
                 for member in self.redis.zrange(name, 0, -1):
                     self.redis.zincrby(name, -seconds, member)
@@ -226,6 +226,19 @@ class Site:
         """Let the hashes of these sessions expire."""
         for sid in sids:
             assert self.redis.pexpire(self.key(sid), 0)
+
+
+def names_in(redis: Any) -> set[str]:
+    """Return the name of every key, but of what holds the tombstones of a sign-out."""
+    return {key.decode() for key in redis.keys("*") if not is_grave(redis, key)}
+
+
+def is_grave(redis: Any, key: bytes) -> bool:
+    """Tell whether a key holds tombstones and nothing else."""
+    if redis.type(key) != b"hash":
+        return False
+    fields = redis.hgetall(key).items()
+    return all(name[:8] == b"@secret:" and value[:1] != b"s" for name, value in fields)
 
 
 @cache
