@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flask import after_this_request, current_app, has_app_context, has_request_context, request
 from flask import session as current_session
 from flask.sessions import SessionInterface, SessionMixin
+from flask.signals import got_request_exception
 
 from .application import ApplicationBackend
 from .cookie import as_wanted, read_cookies
@@ -84,6 +85,7 @@ class RedisSessionInterface(SessionInterface):
         self._applications += 1
         self._latest = ApplicationBackend(settings, app)
         app.extensions[EXTENSION] = (self, self._latest)
+        got_request_exception.connect(_finish_failed, app)
 
     def _backend_of(self, app: Flask) -> ApplicationBackend:
         """Return an application's sessions, for use; the first call reads its settings.
@@ -131,9 +133,7 @@ class RedisSessionInterface(SessionInterface):
             return
         if session.accessed:
             vary(response)
-        if session._is_untouched() or (  # noqa: SLF001
-            session._has_failed_harmlessly() and response.status_code != 500  # noqa: SLF001
-        ):
+        if session._is_done(response.status_code):  # noqa: SLF001
             return
         backend = self._backend_of(app)
         try:
@@ -287,6 +287,13 @@ def backend_of(app: Flask) -> ApplicationBackend | None:
     """
     interface = app.session_interface
     return interface._backend_of(app) if isinstance(interface, RedisSessionInterface) else None  # noqa: SLF001
+
+
+def _finish_failed(_: Flask, **__: Any) -> None:
+    """Note that a request failed: what comes is its error page, if any, and its teardown."""
+    session = _session_of_request()
+    if session is not None:
+        session._finish(None)  # noqa: SLF001
 
 
 def _session_of_request() -> RedisSession | None:

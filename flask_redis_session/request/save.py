@@ -91,7 +91,13 @@ def _plan_rotated(draft: Draft) -> Step | Outcome:
 
 
 def _plan_stored(draft: Draft, token: Token) -> Step | Outcome:
-    rotates = draft.rotates or draft.confirms or draft.binding is not None
+    rotates = draft.rotates or draft.binding is not None
+    if rotates and draft.is_undeliverable:
+        if draft.rotates or draft.signs_in:
+            # The browser would be left with a cookie that opens nothing.
+            return _refused(draft, "undeliverable")
+        # A sign-out must take place, and the old secret opens less from then on.
+        rotates = False
     if draft.changes or draft.turns or draft.forced or rotates:
         lifetime = _lifetime(draft.terms, draft.permanent, fixed=draft.turns)
         return Commit(

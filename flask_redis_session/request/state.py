@@ -191,18 +191,16 @@ class SessionState(OwnedMapping):
             return Binding(None)
         return Binding(user, *self._backend.device(self._request))
 
-    def _is_untouched(self) -> bool:
-        """Tell whether the end of the request has nothing to do for the session."""
-        return (
-            self._modified is None
-            and self._phase in ("new", "unproved")
-            and self._failure is None
-            and not self.permanent
-        )
+    def _is_done(self, status: int) -> bool:
+        """Tell whether the end of the request has nothing to do for the session.
 
-    def _has_failed_harmlessly(self) -> bool:
-        """Tell whether Redis failed, the view was told, and nothing of this request's is lost."""
-        return self._failure is not None and not self._modified and not self._lacks
+        :param status: of the response.
+        """
+        if self._failure is not None:
+            # The view was told, unless it failed for that; and nothing of this request's is lost.
+            return status != 500 and not self._modified and not self._lacks
+        is_unused = self._modified is None and self._phase in ("new", "unproved")
+        return is_unused and not self.permanent
 
     def _finish(self, response: R) -> R:
         """Note that the response is being finished: an exception could only spoil it.
