@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -95,6 +96,10 @@ class ApplicationBackend:
             passing=self.settings.lifetime,
             refreshes=app.config["SESSION_REFRESH_EACH_REQUEST"],
         )
+
+    def now(self) -> datetime:
+        """Return the present (UTC), by Redis's clock as far as it is known."""
+        return datetime.fromtimestamp(self.hashes.clock.now(), timezone.utc)
 
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
         """Load what is needed to know a key, or every key if it is ``None``.
@@ -207,6 +212,7 @@ class ApplicationBackend:
             fresh=fresh,
             binding=step.binding,
             known=step.record,
+            confirms=step.confirms,
         )
         if fresh is not None and committed.what == "saved":
             self.ended(step.token)

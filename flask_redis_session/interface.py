@@ -216,6 +216,7 @@ class RedisSessionInterface(SessionInterface):
         *,
         before: When | None = None,
         created_before: When | None = None,
+        signed_in_before: When | None = None,
         only: str | Collection[str] | None = None,
         keep: str | Collection[str] = (),
     ) -> int:
@@ -227,6 +228,8 @@ class RedisSessionInterface(SessionInterface):
         :param user_id: whose.
         :param before: only those last seen before: an aware time, so long ago, or epoch seconds.
         :param created_before: only those created before; a time as for ``before``.
+        :param signed_in_before: only those whose user signed in, or was last confirmed, before; one
+            of which that is not known counts as signed in long ago.
         :param only: only these: a sid or several.
         :param keep: not these: a sid or several.
         :raises ValueError: if a time is naive or a sid has not the form of one.
@@ -239,6 +242,7 @@ class RedisSessionInterface(SessionInterface):
         selection = Selection(
             before=backend.users.epoch("before", before),
             created_before=backend.users.epoch("created_before", created_before),
+            signed_in_before=backend.users.epoch("signed_in_before", signed_in_before),
             only=None if only is None else sids_of("only", only),
             keep=sids_of("keep", keep),
         )

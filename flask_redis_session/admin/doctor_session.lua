@@ -40,7 +40,7 @@ local function opens()
   return false
 end
 
-local held = redis.call('HMGET', key, '@born', '@seen', '@idle', '@user')
+local held = redis.call('HMGET', key, '@born', '@seen', '@idle', '@user', '@signed')
 local born, seen, user = number(held[1]), number(held[2]), held[4]
 local left = redis.call('PTTL', key)
 if not held[1] and left >= 0 and left <= TOMBSTONE * 1000 then
@@ -68,7 +68,7 @@ if ttl >= 0 then
 end
 local expires = (seen or born) + (number(held[3]) or tonumber(ARGV[3]))
 if ARGV[2] ~= '' then
-  expires = math.min(expires, born + tonumber(ARGV[2]))
+  expires = math.min(expires, (number(held[5]) or born) + tonumber(ARGV[2]))
 end
 if expires > now + LONGEST then
   -- One of the numbers is damaged, and Redis would refuse such an expiry.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.client.commands import ZREVRANGE, Commands, Script, lua
 from flask_redis_session.errors import StoreUnavailable
-from flask_redis_session.storage.record import BORN, SEEN, USER, number, text
+from flask_redis_session.storage.record import BORN, SEEN, SIGNED, USER, number, text
 from flask_redis_session.storage.revocation import Revocation, Selection
 from flask_redis_session.storage.token import is_sid
 
@@ -199,13 +199,13 @@ class KeySpace:
 
     def _selected(self, sids: Sequence[str], selection: Selection, anonymous: bool) -> list[_Found]:
         """Return those that are sessions, and selected."""
-        hashes = self._hashes.index.read_fields(sids, (BORN, SEEN, USER))
+        hashes = self._hashes.index.read_fields(sids, (BORN, SEEN, USER, SIGNED))
         return [
             (sid, user)
-            for sid, (born, seen, user) in zip(sids, hashes, strict=True)
+            for sid, (born, seen, user, signed) in zip(sids, hashes, strict=True)
             if number(born) is not None
             and (user is not None or anonymous)
-            and selection.selects(sid, number(seen), number(born))
+            and selection.selects(sid, number(seen), number(born), number(signed))
         ]
 
     def _revoke(

@@ -101,6 +101,7 @@ def _as_json(info: SessionInfo) -> dict[str, Any]:
         "user_agent": info.user_agent,
         "address": info.ip_address,
         "created_at": _iso(info.created_at),
+        "signed_in_at": _iso(info.signed_in_at),
         "last_seen_at": _iso(info.last_seen_at),
         "expires_at": _iso(info.expires_at),
     }

@@ -149,7 +149,7 @@ class _Pages:
         number = _page_number(request.args.get("page", "1"))
         if number is None:
             return answers.problem(self.options, "no-page")
-        page = visitor.page(number, self.options.page_size)
+        page = visitor.page(number, self.options.page_size, self.options.unused_days)
         if number > 1 and not page.sessions and not answers.wants_json():
             # All sessions on this page have ended.
             return redirect(url_for(".listing"), 303)

@@ -23,12 +23,14 @@ class Page:
     :param sessions: the sessions; page 1 begins with the current session.
     :param has_more: whether there is a next page.
     :param now: when the list was made.
+    :param has_unused: whether the user has a session that was unused for ``unused_days``.
     """
 
     number: int
     sessions: list[SessionInfo]
     has_more: bool
     now: datetime
+    has_unused: bool
 
     def __iter__(self) -> Iterator[SessionInfo]:
         return iter(self.sessions)
@@ -66,11 +68,12 @@ class Visitor:
         user = session._somebody()  # noqa: SLF001 (the session knows which key holds its user)
         return None if user is None else cls(session, user)
 
-    def page(self, number: int, size: int) -> Page:
+    def page(self, number: int, size: int, unused_days: int) -> Page:
         """Return a page of the visitor's sessions: the current one first, then those seen last.
 
         :param number: the number of the page; the first is 1.
         :param size: how many sessions one page shows.
+        :param unused_days: after how many days without a visit a session counts as unused.
         :raises StoreUnavailable: if Redis fails.
         """
         # Ask for one more than is shown: if it comes, there is a next page.
@@ -83,7 +86,19 @@ class Visitor:
             shown.insert(
                 0, replace(mine or self._this_one(sid, now), current=True, last_seen_at=now)
             )
-        return Page(number, shown, len(found) > size, now)
+        has_more = len(found) > size
+        unused = now - timedelta(days=unused_days)
+        has_unused = any(info.last_seen_at < unused for info in found if info.sid != sid)
+        if has_more and not has_unused:
+            # Those on later pages were seen longer ago.
+            has_unused = self._has_unused_elsewhere(unused, sid)
+        return Page(number, shown, has_more, now, has_unused)
+
+    def _has_unused_elsewhere(self, unused: datetime, sid: str) -> bool:
+        backend = backend_of(current_app)
+        return backend is not None and backend.users.has_unseen_since(
+            self.user, unused, current=sid
+        )
 
     def _this_one(self, sid: str, now: datetime) -> SessionInfo:
         """Describe the current session if it is not among those seen last."""
@@ -94,6 +109,7 @@ class Visitor:
             sid,
             self.user,
             session.created_at or now,
+            session.signed_in_at,
             session.last_seen_at or now,
             session.expires_at or now,
             *device,

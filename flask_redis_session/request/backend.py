@@ -34,6 +34,9 @@ class SessionBackend(Protocol):
     def user_keys(self) -> UserKeys:
         """The keys that say whose a session is."""
 
+    def now(self) -> datetime:
+        """Return the present, by Redis's clock as far as it is known."""
+
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
         """Load what is needed to know a key, or every key if it is ``None``."""
 

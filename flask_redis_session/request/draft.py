@@ -67,6 +67,7 @@ class Draft:
     :param permanent: whether the session is to be permanent.
     :param permanent_anew: the same, if the cookie turns out to open nothing.
     :param rotates: whether the application asked for a fresh secret.
+    :param confirms: whether the user has just proved who they are.
     :param forced: whether to write even if nothing changed (``modified = True``).
     :param is_late: whether the request ran for longer than a tombstone lives.
     :param is_undeliverable: whether no browser gets what this response says of the cookie.
@@ -85,6 +86,7 @@ class Draft:
     permanent: bool = False
     permanent_anew: bool = False
     rotates: bool = False
+    confirms: bool = False
     forced: bool = False
     is_late: bool = False
     is_undeliverable: bool = False

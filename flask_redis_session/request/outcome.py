@@ -46,6 +46,7 @@ class Commit:
     :param binding: whose it becomes; ``None``: it stays whose it is.
     :param rotates: whether it gets a fresh secret.
     :param lifetime: how long it may be idle.
+    :param confirms: whether its user has just proved who they are.
     """
 
     token: Token
@@ -54,6 +55,7 @@ class Commit:
     binding: Binding | None
     rotates: bool
     lifetime: Lifetime
+    confirms: bool = False
 
 
 @dataclass(frozen=True, slots=True)

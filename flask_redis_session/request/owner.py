@@ -37,6 +37,13 @@ class OwnedMapping(TrackedMapping):
             self._note_damage(key.key, error)
             return None
 
+    def _is_assigned(self) -> bool:
+        """Tell whether this request assigned a user's key, or changed something inside of it."""
+        keys = [key.key for key in self._backend.user_keys]
+        return any(key in self._assigned for key in keys) or bool(
+            self._encoded(self._mutable & {*keys})
+        )
+
     def _changed_keys(self, changes: Changes) -> list[UserKey]:
         """Return the user's keys that this request assigned or removed, or changed inside."""
         return [

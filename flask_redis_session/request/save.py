@@ -15,6 +15,7 @@ from flask_redis_session.storage.record import (
     BORN,
     IDLE,
     SEEN,
+    SIGNED,
     USER,
     Binding,
     Changes,
@@ -99,7 +100,9 @@ def _plan_stored(draft: Draft, token: Token) -> Step | Outcome:
         rotates = False
     if draft.changes or draft.turns or draft.forced or rotates:
         lifetime = draft.terms.lifetime(draft.permanent, fixed=draft.turns)
-        return Commit(token, draft.record, draft.changes, draft.binding, rotates, lifetime)
+        return Commit(
+            token, draft.record, draft.changes, draft.binding, rotates, lifetime, draft.confirms
+        )
     if draft.phase == "unproved" and not (draft.permanent and draft.terms.refreshes):
         return _unchanged(draft, "leave")
     return Touch(token, draft.record, draft.terms.lifetime(draft.permanent))
@@ -200,6 +203,8 @@ def record_of(committed: Committed, user: str | None) -> Record:
         fields[BORN] = committed.born
     if committed.idle is not None:
         fields[IDLE] = committed.idle
+    if committed.signed is not None:
+        fields[SIGNED] = committed.signed
     if user is not None:
         fields[USER] = user.encode()
     return Record("live", fields)

@@ -64,6 +64,22 @@ class RedisSession(AtOnceState, SessionMixin):
         return moment(record.born) if record else None
 
     @property
+    def signed_in_at(self) -> datetime | None:
+        """When its user signed in or was last confirmed (UTC).
+
+        ``None`` while the session is nobody's, and if that is not known. A sign-in or ``confirm()``
+        of this request is now.
+        """
+        user = self._user()
+        if user is None:
+            return None
+        record = self._stored_record()
+        before = None if record is None else record.user
+        if self._confirms or (user != before and self._is_assigned()):
+            return self._backend.now()
+        return None if record is None or user != before else moment(record.signed)
+
+    @property
     def last_seen_at(self) -> datetime | None:
         """When the session was last seen before this request, to ``SESSION_TOUCH_INTERVAL``."""
         record = self._stored_record()
@@ -75,7 +91,7 @@ class RedisSession(AtOnceState, SessionMixin):
         record = self._stored_record()
         if record is None:
             return None
-        return moment(expiry(record.born, record.seen, record.idle, self._backend.absolute))
+        return moment(expiry(record.since, record.seen, record.idle, self._backend.absolute))
 
     def regenerate(self) -> None:
         """Give the session a fresh secret: the old cookie is dead, ``sid`` and data stay.
@@ -85,6 +101,18 @@ class RedisSession(AtOnceState, SessionMixin):
         """
         self._rotates = True
         self._mutated()
+
+    def confirm(self) -> None:
+        """Note that the user has just proved who they are: ``signed_in_at`` is now.
+
+        By the password once more, or by a second factor. The session gets a fresh secret too.
+
+        :raises RuntimeError: if the session is nobody's.
+        """
+        if self._somebody() is None:
+            raise RuntimeError("This session is nobody's: sign the user in instead.")
+        self._confirms = True
+        self.regenerate()
 
     def user_sessions(self, user_id: object = None) -> list[SessionInfo]:
         """Return the live sessions of the current user, or of another one, last seen first.

@@ -69,8 +69,7 @@ class SessionState(OwnedMapping):
         self._permanent: bool | None = None
         # None: only nested changes, if any. False: the application said so.
         self._modified: bool | None = None
-        self._forced = False
-        self._rotates = False
+        self._forced = self._rotates = self._confirms = False
         self._usage: Usage | None = None
         self._failure: StoreUnavailable | None = None
         # Whether the response is being finished, whether what it read was empty by a failure, and
@@ -250,6 +249,7 @@ class SessionState(OwnedMapping):
             loaded=self._fields,
             dropped=self._dropped() if binding is not None else (),
             rotates=self._rotates or self._turns_user(changed),
+            confirms=self._confirms,
             forced=self._forced,
         )
 
@@ -298,7 +298,7 @@ class SessionState(OwnedMapping):
             self._settle(outcome.written)
             self._phase, self._token, self._record = "live", outcome.token, outcome.record
             self._sid = None
-            self._rotates = self._forced = False
+            self._rotates = self._confirms = self._forced = False
         elif outcome.phase == "new" and self._phase != "new":
             self._end()
         elif outcome.phase == "gone" and self._phase == "unproved":
@@ -325,4 +325,4 @@ class SessionState(OwnedMapping):
         if self._phase != "gone":
             self._phase = "new"
         self._token = self._record = None
-        self._rotates = self._forced = False
+        self._rotates = self._confirms = self._forced = False

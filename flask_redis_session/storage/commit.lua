@@ -14,9 +14,10 @@
 --               last key, and the session ends if there is still none. '' otherwise
 -- ARGV[7]       n, the number of fields to delete
 -- ARGV[8…7+n]   the fields to delete
--- ARGV[8+n…]    field, value, field, value, … to set
+-- ARGV[8+n…]    field, value, field, value, … to set. '@signed' becomes the server's time, whatever
+--               the value is: the user was confirmed. It also does if '@user' becomes another one.
 --
--- Replies {what, mark, now, born, seen, idle, user}. The mark is that of ARGV[1], or of ARGV[2] for a
+-- Replies {what, mark, now, born, seen, idle, user, signed}. The mark is that of ARGV[1], or of ARGV[2] for a
 -- creation: it shows that the reply is the one to this commit. What became of it:
 --   saved     the changes are stored
 --   ended     no key of the user's is left, and the session was deleted; after 'wipe' its
@@ -24,7 +25,8 @@
 --   gone      there is no such session; nothing was written
 --   rotated   the cookie's secret was rotated away a moment ago; nothing was written
 --   unknown   the session does not have the cookie's secret; nothing was written
--- The rest is there after 'saved' and 'ended': the server's time, and the state before.
+-- The rest is there after 'saved' and 'ended': the server's time, the state before, and '@signed' as
+-- it is now.
 --
 -- A client may send this twice, because the first reply was lost. A rotation or creation that has
 -- already happened is recognized by its fresh secret; it is neither refused nor done again.
@@ -40,14 +42,15 @@ local exact = string.format('%.6f', now)
 
 -- pcall: a key of another type with this name is not a session.
 local held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user',
-  '@secret:' .. proof, '@secret:' .. fresh)
+  '@secret:' .. proof, '@secret:' .. fresh, '@signed')
 if held.err then
   return {'gone', told}
 end
 local born, seen, idle, user = number(held[1]), held[2], number(held[3]), held[4]
+local signed = held[7]
 
 if fresh ~= '' and held[6] == mark(fresh) and born then
-  return {'saved', told, exact, held[1], seen, held[3], user}
+  return {'saved', told, exact, held[1], seen, held[3], user, signed}
 elseif proof == '' then
   if held[1] or held[6] then
     return {'unknown', told}
@@ -69,11 +72,15 @@ if ARGV[4] ~= 'set' and idle then
     lifetime = held[3]
   end
 end
-local expires = now + tonumber(lifetime)
-if ARGV[5] ~= '' then
-  expires = math.min(expires, born + tonumber(ARGV[5]))
+-- The absolute lifetime counts from the sign-in, or from the last sign-out, or from the creation.
+local function expiry()
+  local idle_end = now + tonumber(lifetime)
+  if ARGV[5] == '' then
+    return idle_end
+  end
+  return math.min(idle_end, (number(signed) or born) + tonumber(ARGV[5]))
 end
-if expires <= now then
+if expiry() <= now then
   redis.call('UNLINK', key)
   return {'gone', told}
 end
@@ -99,21 +106,31 @@ if creates or rotates then
   set('@secret:' .. fresh, mark(fresh))
 end
 local sets_users = false
+local signs = false
 for i = 8 + deletions, #ARGV, 2 do
-  sets_users = sets_users or is_users(ARGV[i])
-  set(ARGV[i], ARGV[i + 1])
+  local field, value = ARGV[i], ARGV[i + 1]
+  sets_users = sets_users or is_users(field)
+  signs = signs or field == '@signed' or (field == '@user' and value ~= user)
+  if field ~= '@signed' then
+    set(field, value)
+  end
+end
+local deleted = {}
+for i = 8, 7 + deletions do
+  signs = signs or (ARGV[i] == '@user' and user)
+  deleted[#deleted + 1] = ARGV[i]
+end
+if signs then
+  signed = stamp
+  set('@signed', stamp)
 end
 
-local before = {exact, held[1] or stamp, seen, lifetime, user}
+local before = {exact, held[1] or stamp, seen, lifetime, user, signed}
 if wipe and not sets_users then
   bury(key, now)
   return {'ended', told, unpack(before)}
 end
 
-local deleted = {}
-for i = 8, 7 + deletions do
-  deleted[#deleted + 1] = ARGV[i]
-end
 if rotates then
   local retired, old = retire(key, now)
   for _, word in ipairs(retired) do
@@ -156,5 +173,5 @@ else
   end
   each_chunk('HSET', changed)
 end
-redis.call('PEXPIREAT', key, math.floor(expires * 1000))
+redis.call('PEXPIREAT', key, math.floor(expiry() * 1000))
 return {'saved', told, unpack(before)}

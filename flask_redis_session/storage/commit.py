@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from flask_redis_session.client.commands import Command, Script, lua
 
-from .record import ADDRESS, AGENT, USER, Binding, Changes, mark, text
+from .record import ADDRESS, AGENT, SIGNED, USER, Binding, Changes, mark, text
 from .token import Token
 
 _COMMIT = Script(
@@ -46,6 +46,7 @@ class Committed(NamedTuple):
     :param seen: when it was last seen before.
     :param idle: its idle lifetime.
     :param user: its user before.
+    :param signed: ``@signed`` as it is now.
     :param value: the JSON text that an increment made, or that was taken.
     :param is_emptied: whether the last key of the user's was taken.
     """
@@ -56,6 +57,7 @@ class Committed(NamedTuple):
     seen: bytes | None = None
     idle: bytes | None = None
     user: str | None = None
+    signed: bytes | None = None
     value: bytes | None = None
     is_emptied: bool = False
 
@@ -69,6 +71,7 @@ def commit_command(
     proof: str,
     fresh: Token | None,
     binding: Binding | None,
+    confirms: bool = False,
 ) -> Command:
     """Return the command that commits changes to a session.
 
@@ -79,6 +82,7 @@ def commit_command(
     :param proof: the digest of the cookie's secret; ``""`` creates the session.
     :param fresh: a token with a fresh secret, to rotate to or to create with.
     :param binding: its user from now on; ``None``: it keeps the one that it has.
+    :param confirms: whether its user has just proved who they are.
     """
     sets, deletes = changes.sets, changes.deletes
     if binding is not None:
@@ -90,6 +94,8 @@ def commit_command(
         sets = {**{name: value for name, value in ours.items() if value}, **sets}
         if proof:
             deletes = [*deletes, *(name for name, value in ours.items() if not value)]
+    if confirms:
+        sets = {SIGNED: b"", **sets}
     return _COMMIT.on(
         key,
         *commit_arguments(
@@ -137,8 +143,16 @@ def committed(reply: Any, token: Token) -> Committed | None:
     what, _, *state = reply
     if not state:
         return Committed(what.decode())
-    now, born, seen, idle, user, *at_once = state
+    now, born, seen, idle, user, signed, *at_once = state
     value, is_emptied = at_once or (None, 0)
     return Committed(
-        what.decode(), now, born, seen, idle, text(user), value, is_emptied=bool(is_emptied)
+        what.decode(),
+        now,
+        born,
+        seen,
+        idle,
+        text(user),
+        signed,
+        value,
+        is_emptied=bool(is_emptied),
     )

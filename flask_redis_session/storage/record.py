@@ -17,6 +17,7 @@ BORN = b"@born"
 SEEN = b"@seen"
 IDLE = b"@idle"
 USER = b"@user"
+SIGNED = b"@signed"
 AGENT = b"@agent"
 ADDRESS = b"@ip"
 SECRET = b"@secret:"
@@ -118,6 +119,15 @@ class Record:
     def user(self) -> str | None:
         return text(self.fields.get(USER))
 
+    @property
+    def signed(self) -> float | None:
+        return number(self.fields.get(SIGNED))
+
+    @property
+    def since(self) -> float | None:
+        """From when the absolute lifetime counts."""
+        return self.born if self.signed is None else self.signed
+
 
 @dataclass(slots=True)
 class Changes:
@@ -178,20 +188,21 @@ def standing_of(born: bytes | None, secret: bytes | None, proof: str, now: float
 
 
 def expiry(
-    born: float | None, seen: float | None, idle: float | None, absolute: float | None
+    since: float | None, seen: float | None, idle: float | None, absolute: float | None
 ) -> float | None:
     """Return when a session ends if it is not used again, in epoch seconds.
 
-    :param born: when it was created, in epoch seconds.
+    :param since: when its user signed in, or the last one signed out; else when it was created. In
+        epoch seconds.
     :param seen: when it was last seen, in epoch seconds.
     :param idle: its idle lifetime in seconds.
     :param absolute: its absolute lifetime in seconds; ``None``: no limit.
     """
     if seen is None or idle is None:
         return None
-    if absolute is None or born is None:
+    if absolute is None or since is None:
         return seen + idle
-    return min(seen + idle, born + absolute)
+    return min(seen + idle, since + absolute)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +212,8 @@ class SessionInfo:
     :param sid: its public id. It can be used to end the session, but not to get in.
     :param user_id: the id of its user, as text.
     :param created_at: when it was created (UTC).
+    :param signed_in_at: when its user signed in or was last confirmed (UTC); ``None``: not
+        known.
     :param last_seen_at: when it was last used (UTC), exact to ``SESSION_TOUCH_INTERVAL``.
     :param expires_at: when it ends if it is not used again (UTC).
     :param user_agent: the browser that signed in, if ``SESSION_DEVICE_INFO`` keeps it.
@@ -211,6 +224,7 @@ class SessionInfo:
     sid: str
     user_id: str
     created_at: datetime
+    signed_in_at: datetime | None
     last_seen_at: datetime
     expires_at: datetime
     user_agent: str | None = None

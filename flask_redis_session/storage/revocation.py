@@ -30,27 +30,34 @@ class Selection:
 
     :param before: last seen before, in epoch seconds; ``None``: at any time.
     :param created_before: created before, in epoch seconds; ``None``: at any time.
+    :param signed_in_before: whose user signed in, or was confirmed, before, in epoch seconds;
+        ``None``: at any time.
     :param only: one of these sids; ``None``: any sid.
     :param keep: none of these sids.
     """
 
     before: float | None = None
     created_before: float | None = None
+    signed_in_before: float | None = None
     only: frozenset[str] | None = None
     keep: frozenset[str] = frozenset()
 
-    def selects(self, sid: str, seen: float | None, created: float | None) -> bool:
+    def selects(
+        self, sid: str, seen: float | None, created: float | None, signed_in: float | None
+    ) -> bool:
         """Tell whether a session meets every condition; an unknown time meets any.
 
         :param sid: the session.
         :param seen: when it was last seen, in epoch seconds.
         :param created: when it was created, in epoch seconds.
+        :param signed_in: when its user signed in or was confirmed, in epoch seconds.
         """
         return (
             sid not in self.keep
             and (self.only is None or sid in self.only)
             and _is_before(seen, self.before)
             and _is_before(created, self.created_before)
+            and _is_before(signed_in, self.signed_in_before)
         )
 
 
@@ -135,7 +142,7 @@ class Revocation:
     ) -> tuple[list[Member], list[Member]]:
         """Revoke what is selected of a page; return that, and what was found dead."""
         # When they were seen is for their hashes to say: a score may lie in the future.
-        members = [(sid, score) for sid, score in page if selection.selects(sid, None, None)]
+        members = [(sid, score) for sid, score in page if selection.selects(sid, None, None, None)]
         replies = self.of_anyone([(sid, user.encode()) for sid, _ in members], selection)
         found = list(zip(members, replies, strict=True))
         revoked = [member for member, reply in found if reply == 1]
@@ -151,7 +158,11 @@ class Revocation:
         """
         limits = [
             "" if limit is None else repr(limit)
-            for limit in (selection.before, selection.created_before)
+            for limit in (
+                selection.before,
+                selection.created_before,
+                selection.signed_in_before,
+            )
         ]
         keys = [self._index.session_key(sid) for sid, _ in owned]
         commands: list[Command] = [

@@ -17,6 +17,7 @@ from .record import (
     IDLE,
     SECRET,
     SEEN,
+    SIGNED,
     USER,
     Binding,
     Changes,
@@ -76,22 +77,22 @@ class SessionHashes:
         proof = token.proof
         if found.get(SECRET + proof.encode()) != mark(proof):
             # Nothing proves that this is the reply to our command.
-            standing = self._proven_standing(token)
+            standing = self.standings([token])[0]
             if standing == "live":
                 # It was not: a secret that opens nothing never comes to life again.
                 raise self._redis.mistrust()
             return Record(standing)
         record = Record("live", found, proof)
-        born = record.born
-        return Record("gone") if born is None or self._is_over(born, token) else record
+        is_over = record.born is None or self._is_over(record.since, token)
+        return Record("gone") if is_over else record
 
-    def _is_over(self, born: float, token: Token) -> bool:
+    def _is_over(self, since: float | None, token: Token) -> bool:
         """Tell whether a session's absolute lifetime is over, by the server's clock."""
-        if self._absolute is None:
+        if self._absolute is None or since is None:
             return False
         if not self.clock.is_heard:
-            self._proven_standing(token)
-        return born + self._absolute <= self.clock.now()
+            self.standings([token])[0]
+        return since + self._absolute <= self.clock.now()
 
     def _ask(self, token: Token, fields: Sequence[bytes] | None) -> dict[bytes, bytes]:
         key = self.key(token.sid)
@@ -99,7 +100,7 @@ class SessionHashes:
             if fields is None:
                 found: Any = self._redis.call((HGETALL, key))
                 return found if isinstance(found, dict) else {}
-            names = (BORN, SECRET + token.proof.encode(), SEEN, IDLE, USER, *fields)
+            names = (BORN, SECRET + token.proof.encode(), SEEN, IDLE, USER, SIGNED, *fields)
             values = self._redis.call((HMGET, key, *names))
         except WrongType:
             return {}
@@ -118,10 +119,6 @@ class SessionHashes:
         replies = self._redis.together(commands)
         pairs = zip(tokens, replies, strict=True)
         return [self._standing(token, reply) for token, reply in pairs]
-
-    def _proven_standing(self, token: Token) -> Standing:
-        """Ask whether a cookie opens its session, by a reply that proves whose it is."""
-        return self._standing(token, self._redis.call(_PROVE.on(self.key(token.sid), token.proof)))
 
     def _standing(self, token: Token, reply: Any) -> Standing:
         if not isinstance(reply, list) or len(reply) != 5 or reply[0] != mark(token.proof):
@@ -177,6 +174,7 @@ class SessionHashes:
         fresh: Token | None = None,
         binding: Binding | None = None,
         known: Record | None = None,
+        confirms: bool = False,
     ) -> Committed:
         """Commit changes to a session, if its cookie opens it. Without changes it is touched.
 
@@ -186,6 +184,7 @@ class SessionHashes:
         :param fresh: a token with a fresh secret, to rotate to.
         :param binding: its user from now on; ``None``: it keeps the one that it has.
         :param known: what was loaded of it; ``None``: nothing was.
+        :param confirms: whether its user has just proved who they are.
         :raises StoreUnavailable: if Redis fails.
         """
         script = commit_command(
@@ -196,6 +195,7 @@ class SessionHashes:
             proof=token.proof,
             fresh=fresh,
             binding=binding,
+            confirms=confirms,
         )
         return self._carry_out(script, token, lifetime, binding, known)
 

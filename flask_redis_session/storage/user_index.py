@@ -17,6 +17,7 @@ from .record import (
     IDLE,
     LONGEST,
     SEEN,
+    SIGNED,
     USER,
     SessionInfo,
     expiry,
@@ -215,7 +216,7 @@ class UserIndex:
     def _describe(self, user: str, members: Sequence[Member]) -> tuple[list[SessionInfo], int]:
         """Describe a user's live sessions; remove the dead ones, and return how many they were."""
         sids = [sid for sid, _ in members]
-        names = (BORN, SEEN, IDLE, USER, AGENT, ADDRESS)
+        names = (BORN, SEEN, IDLE, USER, AGENT, ADDRESS, SIGNED)
         hashes = self.read_fields(sids, names)
         # Only what has ended is removed. A session that belongs to another user now, or to nobody,
         # may be on its way to this one.
@@ -237,13 +238,16 @@ class UserIndex:
     ) -> SessionInfo:
         # In the place of a field that is damaged: when the index last saw the session.
         known = moment(score) or _EPOCH
-        born, seen, idle = (number(fields[name]) for name in (BORN, SEEN, IDLE))
+        times = (BORN, SEEN, IDLE, SIGNED)
+        born, seen, idle, signed = (number(fields[name]) for name in times)
+        since = born if signed is None else signed
         return SessionInfo(
             sid=sid,
             user_id=user,
             created_at=moment(born) or known,
+            signed_in_at=moment(signed),
             last_seen_at=moment(seen) or known,
-            expires_at=moment(expiry(born, seen, idle, self._absolute)) or known,
+            expires_at=moment(expiry(since, seen, idle, self._absolute)) or known,
             user_agent=text(fields[AGENT]),
             ip_address=text(fields[ADDRESS]),
         )

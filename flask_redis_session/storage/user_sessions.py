@@ -94,6 +94,23 @@ class UserSessions:
             infos[current] = replace(infos[current], current=True, last_seen_at=now)
         return sorted(infos.values(), key=_last_seen, reverse=True)
 
+    def has_unseen_since(self, user: str, when: datetime, *, current: str) -> bool:
+        """Tell whether a user has a live session that was last seen before a point in time.
+
+        :param user: the user's id, as text.
+        :param when: the point in time.
+        :param current: the sid of the current session, which is seen now.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        key = self._hashes.index.key(user)
+        below = f"({when.timestamp()!r}"
+        size, old = self._redis.together([("ZCARD", key), ("ZCOUNT", key, "-inf", below)])
+        # Some of the old members may be dead.
+        pages = self.list_pages(user, offset=max(0, size - old)) if old else ()
+        return any(
+            info.last_seen_at < when and info.sid != current for page in pages for info in page
+        )
+
     def index_size(self, user: str) -> int:
         """Return how many members a user's index has, dead ones included.
 

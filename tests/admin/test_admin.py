@@ -327,9 +327,12 @@ class TestRevoke:
         ],
         ids=["timedelta", "utc", "offset", "epoch"],
     )
-    @pytest.mark.parametrize(("name", "field"), [("before", "@seen"), ("created_before", "@born")])
+    @pytest.mark.parametrize(
+        ("name", "field"),
+        [("before", "@seen"), ("created_before", "@born"), ("signed_in_before", "@signed")],
+    )
     def test_times(self, site, name, field, when):
-        """Before goes by when a session was last seen, created_before by when it was created."""
+        """Each goes by its time: when a session was last seen, created, or signed in to."""
         first, second, third = site.browsers(23, 3)
         site.age(first.sid, 1000, field, user_id=23)
         site.age(second.sid, 400, field, user_id=23)
@@ -351,7 +354,7 @@ class TestRevoke:
         assert 1 == ended
         assert [False, True, True] == live(first, second, third)
 
-    @pytest.mark.parametrize("name", ["before", "created_before"])
+    @pytest.mark.parametrize("name", ["before", "created_before", "signed_in_before"])
     def test_naive(self, site, name):
         """A naive time is a ValueError that names the argument: whose midnight would it be?"""
         browsers = site.browsers(23, 1)
@@ -361,7 +364,7 @@ class TestRevoke:
 
         assert [True] == live(*browsers)
 
-    @pytest.mark.parametrize("name", ["before", "created_before"])
+    @pytest.mark.parametrize("name", ["before", "created_before", "signed_in_before"])
     @pytest.mark.parametrize("value", ["now", False, b"1"])
     def test_no_time(self, site, name, value):
         """What is of no type of a time is a TypeError that names the argument."""

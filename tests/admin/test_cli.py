@@ -171,6 +171,7 @@ class TestList:
 
         assert (browser.sid, "23") == (found["sid"], found["user_id"])
         assert created.utcoffset() == timezone.utc.utcoffset(None)
+        assert found["created_at"] == found["signed_in_at"]
         assert found["user_agent"].startswith("Werkzeug")
         assert "127.0.0.1" == found["ip_address"]
 

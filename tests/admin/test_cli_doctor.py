@@ -189,7 +189,7 @@ class TestWell:
         site = Site(valkey, SESSION_ABSOLUTE_LIFETIME=7200)
         idle, busy = site.browsers(23, 2)
         site.age(idle.sid, 80_000)
-        site.age(busy.sid, 3600, "@born")
+        site.age(busy.sid, 3600, "@signed")
         site.redis.hset(site.key(busy.sid), "@idle", "damaged")
         site.redis.persist(site.key(idle.sid))
         site.redis.persist(site.key(busy.sid))

@@ -64,11 +64,14 @@ class TestRevoke:
         assert f"User '23' has no {such}.\n" == run(site.app, "revoke", 23, *option).out
         assert 0 == run(site.app, "revoke", 23, *option, "--json").json["ended"]
 
-    @pytest.mark.parametrize("name", ["--before", "--created-before"])
-    def test_before(self, site, name):
-        """Only those that were last seen, or created, before a point in time end."""
+    @pytest.mark.parametrize(
+        ("name", "field"),
+        [("--before", "@seen"), ("--created-before", "@born"), ("--signed-in-before", "@signed")],
+    )
+    def test_before(self, site, name, field):
+        """Only those that were last seen, created or signed in to before a point in time end."""
         old, new = site.browsers(23, 2)
-        site.age(old.sid, 3600, "@born" if "created" in name else "@seen", user_id=23)
+        site.age(old.sid, 3600, field, user_id=23)
         two_hours_ago = datetime.now(timezone.utc) - timedelta(hours=2)
 
         assert "no such session" in run(site.app, "revoke", 23, name, "2h").out
@@ -251,6 +254,24 @@ class TestRevokeAll:
         )
         assert {"ended": 1, "complete": True} == run(site.app, "revoke-all", *rules, "--json").json
         assert [True, False, True, True] == live(old, older, kept, new)
+
+    def test_signed_in_before(self, site):
+        """Whoever signed in before a point in time is signed out, and nobody else."""
+        old, new = site.browsers(23, 2)
+        site.age(old.sid, 3600, "@signed")
+
+        rules = ["--signed-in-before", "30m"]
+        assert {"would_end": 1} == run(site.app, "revoke-all", *rules, "--dry-run", "--json").json
+        assert 1 == run(site.app, "revoke-all", *rules, "--json").json["ended"]
+        assert [False, True] == live(old, new)
+
+    def test_signed_in_before_of_nobody(self, site):
+        """Nobody signed in to an anonymous session: the two options together are a mistake."""
+        site.browser().set(a=1)
+        rules = ["--anonymous", "--signed-in-before", "30m"]
+
+        assert "leave one of the two out" in run(site.app, "revoke-all", *rules, status=2).error
+        assert 1 == len(site.names())
 
     def test_not_in_the_index(self, site):
         """A session that fell out of its index ends all the same, and so where it is no set."""

@@ -85,6 +85,7 @@ class Operation:
     :param rotates: whether it may rotate that session's secret.
     :param creates: whether it may create a session.
     :param signs_in: the user whose session it may make that session, or create one of.
+    :param confirms: whether it may move when that session's user was confirmed.
     :param signs_out: whether it may make that session nobody's.
     :param passes_to: whose that session may become besides; ``None``: nobody's. It need not.
     :param ends: tells whether it may end a session.
@@ -104,6 +105,7 @@ class Operation:
     rotates: bool = False
     creates: bool = False
     signs_in: str | None = None
+    confirms: bool = False
     signs_out: bool = False
     passes_to: frozenset[str | None] = frozenset()
     ends: Callable[[Snapshot, str], bool] = _nothing
@@ -447,6 +449,12 @@ REGENERATE_LOADED = Operation(
     lambda worker: worker.request(lambda s: (s.get("theme"), s.regenerate())),
     rotates=True,
 )
+CONFIRM = Operation(
+    "confirm",
+    lambda worker: worker.request(lambda s: s.confirm() if s.get("user_id") is not None else None),
+    rotates=True,
+    confirms=True,
+)
 SIGN_IN = signs_in(23, "sign in")
 SIGN_IN_CLEARED = signs_in(23, "clear and sign in", clears=True)
 SIGN_IN_OTHER = signs_in(42, "sign in as another")
@@ -525,6 +533,7 @@ ON_SIGNED_IN = (
     PERMANENT,
     REGENERATE,
     REGENERATE_LOADED,
+    CONFIRM,
     SIGN_IN_CLEARED,
     SIGN_IN_OTHER,
     SIGN_IN_NEW,

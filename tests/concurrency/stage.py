@@ -277,10 +277,16 @@ class World:
             elif key in ("@agent", "@ip"):
                 may = operation.signs_out or operation.signs_in is not None
                 may = may or bool(operation.passes_to)
+            elif key == "@signed":
+                may = operation.confirms or "@user" in changed
             elif key in ("@seen", "@idle"):
                 may = operation.touches
             told = f"{before.get(key)} to {now.get(key)}"
             _hold(may, f"{operation.name} changed {key} of {sid} from {told}")
+        is_told = "@user" not in changed or "@signed" in changed
+        _hold(
+            is_told, f"{operation.name} changed the user of {sid}, and @signed does not tell when"
+        )
 
     def _check_members(
         self,

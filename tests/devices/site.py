@@ -127,7 +127,14 @@ def fill(
         pipeline = client.pipeline(transaction=False)
         seen = {f"{at:022}": now - 60 - at for at in range(first, min(first + at_once, count))}
         for sid, at in seen.items():
-            fields = {"@born": at, "@seen": at, "@idle": life, "@user": str(user), "@agent": agent}
+            fields = {
+                "@born": at,
+                "@seen": at,
+                "@idle": life,
+                "@user": str(user),
+                "@signed": at,
+                "@agent": agent,
+            }
             fields |= {"@ip": "192.0.2.1", "user_id": str(user)}
             pipeline.hset(f"session:{sid}", mapping=fields)
             pipeline.expire(f"session:{sid}", life)
@@ -248,4 +255,5 @@ def age(server: Server, user: object, sid: str, seconds: float) -> None:
     client = server.client()
     client.hincrbyfloat(f"session:{sid}", "@seen", -seconds)
     client.hincrbyfloat(f"session:{sid}", "@born", -seconds)
+    client.hincrbyfloat(f"session:{sid}", "@signed", -seconds)
     client.zincrby(f"session:user:{user}", -seconds, sid)

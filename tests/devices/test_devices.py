@@ -85,6 +85,40 @@ class TestList:
         assert "everywhere else" not in text
         assert "unused" not in text
 
+    def test_shows_the_sign_in(self, valkey: Server) -> None:
+        """Signed in is when the user did, not when a visitor's session was created long before."""
+        person = Person(make_app(valkey), 23)
+        valkey.client().hincrbyfloat(f"session:{person.sid}", "@born", -900 * 86_400)
+        (shown,) = person.json()["sessions"]
+
+        assert "Signed in just now" in text_of(person.open().text)
+        assert shown["created_at"] < shown["signed_in_at"]
+
+    def test_signed_in_at_an_unknown_time(self, valkey: Server) -> None:
+        """A session that does not tell when its user signed in is shown all the same."""
+        person = Person(make_app(valkey), 23)
+        valkey.client().hdel(f"session:{person.sid}", "@signed")
+
+        assert "Signed in unknown" in text_of(person.open().text)
+        assert None is person.json()["sessions"][0]["signed_in_at"]
+
+    @pytest.mark.parametrize("page_size", [50, 2])
+    def test_offers_to_end_the_unused(self, server: Server, page_size: int) -> None:
+        """To sign out the unused is offered if there is one, be it on another page."""
+        app = make_app(server, page_size=page_size)
+        here, *others = (Person(app, 23) for _ in range(4))
+        offer = "Sign out devices unused for 30 days"
+
+        assert offer not in text_of(here.open().text)
+
+        age(server, 23, others[0].sid, 31 * 86_400)
+        assert offer in text_of(here.open().text)
+
+        server.client().delete(f"session:{others[0].sid}")
+        assert offer not in text_of(here.open().text)
+        age(server, 23, here.sid, 31 * 86_400)
+        assert offer not in text_of(here.open().text)
+
     def test_keeps_the_secrets(self, server: Server) -> None:
         """Neither the page nor the JSON holds the secret of any session, nor its digest."""
         app = make_app(server)
@@ -621,7 +655,7 @@ class TestJson:
             "address": "2001:db8::1",
         } == theirs
         assert (here.sid, True) == (mine["sid"], mine["current"])
-        assert ["UTC"] * 3 == [time.tzname() for time in times]
+        assert ["UTC"] * 4 == [time.tzname() for time in times]
         assert times == sorted(times)
 
     def test_pages(self, valkey: Server) -> None:
@@ -698,7 +732,7 @@ class TestJson:
         assert "Accept" in response.vary
 
 
-TIMES = ("created", "last_seen", "expires")
+TIMES = ("created", "signed_in", "last_seen", "expires")
 
 
 class TestLayout:

@@ -290,6 +290,9 @@ class TestSelection:
             ({"before": 20.0}, False),
             ({"created_before": 11.0}, True),
             ({"created_before": 10.0}, False),
+            ({"signed_in_before": 16.0}, True),
+            ({"signed_in_before": 15.0}, False),
+            ({"created_before": 11.0, "signed_in_before": 15.0}, False),
             ({"before": 21.0, "created_before": 10.0}, False),
             ({"only": frozenset(["a", "b"])}, True),
             ({"only": frozenset(["b"])}, False),
@@ -300,12 +303,14 @@ class TestSelection:
         ],
     )
     def test_selects(self, conditions, expected):
-        """A session that was created at 10 and last seen at 20."""
-        assert expected == Selection(**conditions).selects("a", 20.0, 10.0)
+        """A session that was created at 10, signed in at 15 and last seen at 20."""
+        assert expected == Selection(**conditions).selects("a", 20.0, 10.0, 15.0)
 
     def test_unknown_time(self):
         """A time that is not known meets every limit: damage must not keep a session alive."""
-        assert Selection(before=1.0, created_before=1.0).selects("a", None, None)
+        assert Selection(before=1.0, created_before=1.0, signed_in_before=1.0).selects(
+            "a", None, None, None
+        )
 
 
 class TestExpiry:

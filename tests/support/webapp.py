@@ -212,7 +212,7 @@ class Site:
                     self.redis.zincrby(name, -seconds, member)
             else:
                 for field, value in self.redis.hgetall(name).items():
-                    if field in (b"@born", b"@seen") or (
+                    if field in (b"@born", b"@seen", b"@signed") or (
                         b"@secret:" in field and value[:1] != b"s"
                     ):
                         self.redis.hincrbyfloat(name, field, -seconds)

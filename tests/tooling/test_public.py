@@ -132,11 +132,15 @@ def test_unstorable_value_names_the_endpoint():
         ("(self, app)", RedisSessionInterface.init_app),
         ("(self, user_id, *, limit=None, offset=0)", RedisSessionInterface.list_sessions),
         (
-            "(self, user_id, *, before=None, created_before=None, only=None, keep=())",
+            (
+                "(self, user_id, *, before=None, created_before=None, "
+                "signed_in_before=None, only=None, keep=())"
+            ),
             RedisSessionInterface.revoke_sessions,
         ),
         ("(cls, name, to_json, from_json)", register_type),
         ("(self)", RedisSession.regenerate),
+        ("(self)", RedisSession.confirm),
         ("(self, user_id=None)", RedisSession.user_sessions),
         (
             "(self, user_id=None, *, before=None, keep_current=False)",
@@ -156,9 +160,11 @@ def test_signatures(expected, callable_):
 
 def test_session_info():
     """A SessionInfo has these fields, in this order."""
-    expected = ["sid", "user_id", "created_at", "last_seen_at", "expires_at", "user_agent"]
+    expected = ["sid", "user_id", "created_at", "signed_in_at", "last_seen_at", "expires_at"]
 
-    assert [*expected, "ip_address", "current"] == list(SessionInfo.__dataclass_fields__)
+    assert [*expected, "user_agent", "ip_address", "current"] == list(
+        SessionInfo.__dataclass_fields__
+    )
 
 
 def test_classes_of_flask():

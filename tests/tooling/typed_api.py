@@ -76,11 +76,13 @@ assert_type(session.new, bool)
 assert_type(session.modified, bool)
 assert_type(session.permanent, bool)
 assert_type(session.created_at, datetime | None)
+assert_type(session.signed_in_at, datetime | None)
 assert_type(session.last_seen_at, datetime | None)
 assert_type(session.expires_at, datetime | None)
 session.modified = True
 session.permanent = True
 session.regenerate()
+session.confirm()
 plain: dict[str, Any] = session.copy()
 plain = session | {"b": 2}
 plain = {"b": 2} | session
@@ -100,11 +102,13 @@ sessions.revoke_sessions(23, only="sid", keep=["sid"])
 sessions.revoke_sessions(23, only={"sid"}, keep=("sid",))
 sessions.revoke_sessions(23, before=timedelta(1), created_before=datetime.now(timezone.utc))
 sessions.revoke_sessions(23, before=1764000000.5)
+sessions.revoke_sessions(23, signed_in_before=timedelta(1))
 
 info = sessions.list_sessions(23)[0]
 assert_type(info.sid, str)
 assert_type(info.user_id, str)
 assert_type(info.created_at, datetime)
+assert_type(info.signed_in_at, datetime | None)
 assert_type(info.last_seen_at, datetime)
 assert_type(info.expires_at, datetime)
 assert_type(info.user_agent, str | None)

@@ -61,6 +61,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "took its last key": {"changes": Changes(spent=True)},
     "sets a key": {"changes": SET},
     "rotates": {"rotates": True},
+    "confirms its user": {"rotates": True, "confirms": True},
     "becomes permanent": {"permanent": True},
     "signs in": {
         "changes": Changes({b"a": b"1", b"user_id": b"23"}),
@@ -97,7 +98,7 @@ def drafted(row: Row) -> Draft:
 
 
 #: The requests of a session that has a user.
-HAD_A_USER = ("signs out", "says again who signed in")
+HAD_A_USER = ("signs out", "says again who signed in", "confirms its user")
 
 
 class Server:

@@ -17,6 +17,7 @@ from flask_redis_session.storage.record import (
     AGENT,
     BORN,
     SEEN,
+    SIGNED,
     USER,
     key_of,
     moment,
@@ -104,6 +105,7 @@ def show(backend: ApplicationBackend, sid: str, values: bool, as_json: bool) -> 
         ("sid", info.sid),
         ("user", output.quoted(info.user_id) if info.user_id else "nobody"),
         ("created", output.moment(info.created_at)),
+        ("signed in", output.moment(info.signed_in_at) if info.user_id else "-"),
         ("last seen", output.moment(info.last_seen_at)),
         ("expires", output.moment(info.expires_at)),
         ("address", output.plain(info.ip_address or "-")),
@@ -136,6 +138,7 @@ class Info(NamedTuple):
     sid: str
     user_id: str
     created_at: datetime | None
+    signed_in_at: datetime | None
     last_seen_at: datetime | None
     expires_at: datetime | None
     user_agent: str | None
@@ -147,15 +150,17 @@ def _info(backend: ApplicationBackend, sid: str) -> Info | None:
     key = backend.hashes.key(sid)
     if backend.redis.call(("TYPE", key)) not in (b"hash", "hash"):
         return None
-    names = (BORN, SEEN, USER, AGENT, ADDRESS)
-    (born, seen, user, agent, address), left = backend.redis.together(
+    names = (BORN, SEEN, USER, AGENT, ADDRESS, SIGNED)
+    (born, seen, user, agent, address, signed), left = backend.redis.together(
         [(HMGET, key, *names), ("PTTL", key)]
     )
     if number(born) is None:
         return None
     ends = moment(backend.hashes.clock.now() + left / 1000) if left >= 0 else None
+    # Without a user it is when the last one signed out.
+    signed_in = moment(number(signed)) if user else None
     created, last = moment(number(born)), moment(number(seen))
-    return Info(sid, text(user) or "", created, last, ends, text(agent), text(address))
+    return Info(sid, text(user) or "", created, signed_in, last, ends, text(agent), text(address))
 
 
 def _fields(backend: ApplicationBackend, sid: str, *, values: bool) -> list[Field]:

@@ -15,7 +15,7 @@ from flask_redis_session.storage.record import SessionInfo
 
 _ROW = "{:<22}  {:<20}  {:<20}  {:<20}  {:<15}  {}"
 
-_HEADING = _ROW.format("SID", "CREATED", "LAST SEEN", "EXPIRES", "ADDRESS", "BROWSER")
+_HEADING = _ROW.format("SID", "SIGNED IN", "LAST SEEN", "EXPIRES", "ADDRESS", "BROWSER")
 
 
 class Described(Protocol):
@@ -27,6 +27,8 @@ class Described(Protocol):
     def user_id(self) -> str: ...
     @property
     def created_at(self) -> datetime | None: ...
+    @property
+    def signed_in_at(self) -> datetime | None: ...
     @property
     def last_seen_at(self) -> datetime | None: ...
     @property
@@ -68,7 +70,7 @@ def echo_rows(infos: Iterable[SessionInfo]) -> int:
     for count, info in enumerate(infos, 1):
         if count == 1:
             click.echo(_HEADING)
-        times = (moment(at) for at in (info.created_at, info.last_seen_at, info.expires_at))
+        times = (moment(at) for at in (info.signed_in_at, info.last_seen_at, info.expires_at))
         address, agent = (plain(text or "-") for text in (info.ip_address, info.user_agent))
         click.echo(_ROW.format(info.sid, *times, address, agent))
     return count
@@ -78,6 +80,7 @@ def session_json(info: Described) -> dict[str, Any]:
     """Return a session as it is printed in JSON."""
     times = {
         "created_at": info.created_at,
+        "signed_in_at": info.signed_in_at,
         "last_seen_at": info.last_seen_at,
         "expires_at": info.expires_at,
     }

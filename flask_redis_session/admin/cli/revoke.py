@@ -37,6 +37,12 @@ def _selecting(command: F) -> F:
             help="Only sessions created before TIME.",
         ),
         click.option(
+            "--signed-in-before",
+            metavar="TIME",
+            callback=when,
+            help="Only sessions whose user signed in, or was last confirmed, before TIME.",
+        ),
+        click.option(
             "--keep",
             metavar="SID",
             callback=sids,
@@ -67,6 +73,7 @@ def revoke(
     only: frozenset[str],
     before: When | None,
     created_before: When | None,
+    signed_in_before: When | None,
     keep: frozenset[str],
     dry_run: bool,
     yes: bool,
@@ -81,7 +88,7 @@ def revoke(
     Examples:
       flask sessions revoke 23
       flask sessions revoke 23 --before 7d --dry-run
-      flask sessions revoke 23 --created-before 2026-01-01T00:00Z --yes
+      flask sessions revoke 23 --signed-in-before 2026-01-01T00:00Z --yes
       flask sessions revoke 23 --only dNdv0QZ0xZk1mG1v6dyqgA
 
     It asks before it ends more than one session. If Redis fails on the way, the sessions that were
@@ -90,6 +97,7 @@ def revoke(
     selection = Selection(
         backend.users.epoch("--before", before),
         backend.users.epoch("--created-before", created_before),
+        backend.users.epoch("--signed-in-before", signed_in_before),
         only or None,
         keep,
     )
@@ -123,6 +131,7 @@ def revoke_all(
     anonymous: bool,
     before: When | None,
     created_before: When | None,
+    signed_in_before: When | None,
     keep: frozenset[str],
     dry_run: bool,
     yes: bool,
@@ -142,9 +151,13 @@ def revoke_all(
     It asks before it ends more than one session. If Redis fails on the way, the sessions that were
     ended stay ended. Run the command again to end the rest.
     """
+    if anonymous and signed_in_before is not None:
+        problem = "nobody signed in to the sessions of --anonymous; leave one of the two out."
+        raise click.BadParameter(problem, param_hint="--signed-in-before")
     selection = Selection(
         backend.users.epoch("--before", before),
         backend.users.epoch("--created-before", created_before),
+        backend.users.epoch("--signed-in-before", signed_in_before),
         keep=keep,
     )
     keyspace = KeySpace(backend)
@@ -187,7 +200,8 @@ def _selected(
 
 
 def _is_selected(info: SessionInfo, selection: Selection) -> bool:
-    return selection.selects(info.sid, _epoch(info.last_seen_at), _epoch(info.created_at))
+    times = (info.last_seen_at, info.created_at, info.signed_in_at)
+    return selection.selects(info.sid, *map(_epoch, times))
 
 
 def _epoch(at: datetime | None) -> float | None:
