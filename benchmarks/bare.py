@@ -10,7 +10,6 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 from hashlib import sha256
 from itertools import cycle
-from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
 
@@ -18,8 +17,10 @@ import orjson
 import redis
 from flask import Flask, Response, request
 
-import flask_redis_session
 from contenders import DAY, NoSessions, text
+from flask_redis_session.storage.commit import _COMMIT
+from flask_redis_session.storage.record import mark
+from flask_redis_session.storage.user_index import _INDEX
 
 IDLE = int(DAY.total_seconds())
 #: The lifetime of a permanent session, Flask's default, in seconds: one that has it is not capped.
@@ -42,9 +43,8 @@ class Hand:
     def __init__(self, client: redis.Redis, *, by_name: bool) -> None:
         self.client = client
         self.by_name = by_name
-        folder = Path(flask_redis_session.__file__).parent
-        self.commit_sha = client.script_load((folder / "storage/commit.lua").read_text("utf-8"))
-        self.index_sha = client.script_load((folder / "storage/index.lua").read_text("utf-8"))
+        self.commit_sha = client.script_load(_COMMIT.text)
+        self.index_sha = client.script_load(_INDEX.text)
 
     def opened(self) -> tuple[str, str]:
         """Return the key and the digest of the secret."""
@@ -63,7 +63,7 @@ class Hand:
             got: Any = self.client.hgetall(key)
             born, secret = got.get(b"@born"), got.get(proving.encode())
             held = {name: got.get(name.encode()) for name in fields} if fields else got
-        if born is None or secret != b"0":
+        if born is None or secret != mark(proof):
             raise NotOpen
         return key, proof, held
 
@@ -134,7 +134,7 @@ def bare(data: dict[str, Any], size: int, url: str) -> Flask:
         user = str(next(users))
         device = ("@user", user, "@agent", request.user_agent.string, "@ip", request.remote_addr)
         pipeline = client.pipeline(transaction=False)
-        pipeline.evalsha(hand.index_sha, 1, f"ours:user:{user}", sid, "add", INDEX)
+        pipeline.evalsha(hand.index_sha, 1, f"ours:user:{user}", sid, "add", INDEX, 100)
         changes = (*device, "user_id", user)
         pipeline.evalsha(hand.commit_sha, 1, key, *arguments(proof, digest(secret), *changes))
         pipeline.execute()

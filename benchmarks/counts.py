@@ -35,7 +35,7 @@ SIGNED_IN = {
     "@born": "1764000000.123",
     "@seen": "1764000100.001",
     "@idle": "86400",
-    SECRET: "0",
+    SECRET: "s" * 9,
     "@user": "23",
     "@agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0)",
     "@ip": "203.0.113.195",
@@ -166,7 +166,7 @@ def fields(server: Server) -> dict[str, Any]:
         users = {name: SIGNED_IN[name] for name in SIGNED_IN if name not in WHY}
         # One byte more than hash-max-listpack-value allows, in a value and in a name.
         long_agent = usage({**SIGNED_IN, "@agent": "x" * 65})
-        in_hexadecimal = usage({**SIGNED_IN, "@secret:" + "0" * 64: "0"})
+        in_hexadecimal = usage({**SIGNED_IN, "@secret:" + "0" * 64: "s" * 9})
         return {
             "whole": whole,
             "encoding": encoding,

@@ -39,7 +39,7 @@ for i = first, last do
   local key = 'ours:' .. sid
   local seen = string.format('%.3f', now - 86400 * (i - 0.5) / all)
   redis.call('HSET', key, '@born', seen, '@seen', seen, '@idle', '604800',
-    '@secret:' .. string.format('%043d', i), '0',
+    '@secret:' .. string.format('%043d', i), 's' .. string.sub(string.format('%043d', i), 1, 8),
     'key0', '"xxxxxxxxxxxxxxxxxx"', 'key1', '"xxxxxxxxxxxxxxxxxx"', 'last', '{"n":0,"t":"xxxxxx"}')
   if user ~= '' then
     local owner = user == '#' and tostring(i) or user

@@ -22,7 +22,8 @@ from .request.user import UserKeys, user_keys
 from .request.user_advice import UserAdvice
 from .settings import Settings
 from .signals import session_ended
-from .storage.commit import Lifetime
+from .storage.at_once import Deed
+from .storage.commit import Committed, Lifetime
 from .storage.record import SEEN, Changes, Record, field_of
 from .storage.session_hash import SessionHashes
 from .storage.token import Token, new_token
@@ -96,12 +97,12 @@ class ApplicationBackend:
         )
 
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
-        """Load what is needed to know a key, or every key where it is ``None``.
+        """Load what is needed to know a key, or every key if it is ``None``.
 
         :param token: the cookie.
         :param key: the session key that is wanted.
         :param usage: what the request used so far.
-        :raises StoreUnavailable: where Redis fails.
+        :raises StoreUnavailable: if Redis fails.
         """
         fields = self._fields(key, usage)
         record = self.hashes.load(token, fields)
@@ -211,6 +212,19 @@ class ApplicationBackend:
             self.ended(step.token)
         return Written(step, fresh or step.token, committed)
 
+    def at_once(self, token: Token, deed: Deed, known: Record | None) -> Committed:
+        """Do something to one key of a stored session, if its cookie opens it.
+
+        :param token: the cookie.
+        :param deed: what to do.
+        :param known: what was loaded of the session; ``None``: nothing was.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        # The request keeps it alive.
+        app: Any = self.app()
+        lifetime = self.terms(app).lifetime(token.permanent)
+        return self.hashes.at_once(token, deed, lifetime, known)
+
     def _touch(self, step: Touch) -> bool:
         """Touch a session if that is due; tell whether its cookie may be sent again."""
         token, record = step.token, step.record
@@ -218,7 +232,7 @@ class ApplicationBackend:
             if not self.hashes.is_due(record.born, record.seen, record.idle):
                 return True
         else:
-            alive = self.touches.standing(token, self.hashes.interval(step.lifetime.idle))
+            alive = self.touches.standing(token, self.hashes.interval.of(step.lifetime.idle))
             if alive is not None:
                 return alive
         # Record it before sending, so that parallel requests do not all touch.

@@ -60,7 +60,7 @@ class RedisSessionInterface(SessionInterface):
         self._redis = redis
         self._prefix = prefix
         self._lock = threading.Lock()
-        # The application's sessions where no context tells which: outside of one.
+        # Used outside of any application context, which would tell which application is meant.
         self._latest: ApplicationBackend | None = None
         self._applications = 0
 
@@ -70,8 +70,8 @@ class RedisSessionInterface(SessionInterface):
         The settings count as they are when the sessions are first used.
 
         :param app: the application.
-        :raises SettingError: where a setting is ill-typed or contradicts another.
-        :raises RuntimeError: where the application has them already.
+        :raises SettingError: if a setting is ill-typed or contradicts another.
+        :raises RuntimeError: if the application has them already.
         """
         if EXTENSION in app.extensions:
             raise RuntimeError("This application has its sessions already: call init_app once.")
@@ -125,9 +125,9 @@ class RedisSessionInterface(SessionInterface):
         return session
 
     def save_session(self, app: Flask, session: SessionMixin | None, response: Response) -> None:
-        """Write what the request changed in its session, and set the cookie where it changed.
+        """Write what the request changed in its session, and set the cookie if it changed.
 
-        :raises UnstorableValue: where a value has no form in Redis; nothing was written.
+        :raises UnstorableValue: if a value has no form in Redis; nothing was written.
         """
         if not isinstance(session, RedisSession):
             return
@@ -203,9 +203,9 @@ class RedisSessionInterface(SessionInterface):
         :param user_id: whose.
         :param limit: how many at most; ``None``: all.
         :param offset: how many of the newest to leave out.
-        :raises ValueError: where ``limit`` or ``offset`` is negative, or more than Redis counts.
-        :raises TypeError: where one of them is no number, or ``user_id`` no user's id.
-        :raises StoreUnavailable: where Redis fails.
+        :raises ValueError: if ``limit`` or ``offset`` is negative, or more than Redis counts.
+        :raises TypeError: if one of them is no number, or ``user_id`` no user's id.
+        :raises StoreUnavailable: if Redis fails.
         """
         user = user_text("user_id", user_id)
         return self._any_backend().users.list_sessions(user, limit=limit, offset=offset)
@@ -221,18 +221,18 @@ class RedisSessionInterface(SessionInterface):
     ) -> int:
         """End a user's sessions and return how many; no request is needed.
 
-        Where the session of the current request is among them, the request may go on to use it,
-        as a new one.
+        If the session of the current request is among them, the request may go on to use it, as a
+        new one.
 
         :param user_id: whose.
         :param before: only those last seen before: an aware time, so long ago, or epoch seconds.
-        :param created_before: only those signed in before, likewise.
+        :param created_before: only those created before; a time as for ``before``.
         :param only: only these: a sid or several.
         :param keep: not these: a sid or several.
-        :raises ValueError: where a time is naive or a sid has not the form of one.
-        :raises TypeError: where an argument is of another type.
-        :raises RevocationIncomplete: where Redis fails on the way; to call it again ends the rest.
-        :raises RevocationUnconfirmed: where fewer replicas have it than ``SESSION_REVOKE_WAIT``.
+        :raises ValueError: if a time is naive or a sid has not the form of one.
+        :raises TypeError: if an argument is of another type.
+        :raises RevocationIncomplete: if Redis fails on the way; to call it again ends the rest.
+        :raises RevocationUnconfirmed: if fewer replicas have it than ``SESSION_REVOKE_WAIT``.
         """
         backend = self._any_backend()
         user = user_text("user_id", user_id)
@@ -276,10 +276,10 @@ class RedisSessionInterface(SessionInterface):
 
 
 def backend_of(app: Flask) -> ApplicationBackend | None:
-    """Return the sessions of an application, or ``None`` where they are not these.
+    """Return the sessions of an application, or ``None`` if they are not these.
 
     :param app: the application.
-    :raises SettingError: where this reads its settings, and one is ill-typed.
+    :raises SettingError: if this reads its settings, and one is ill-typed.
     """
     interface = app.session_interface
     return interface._backend_of(app) if isinstance(interface, RedisSessionInterface) else None  # noqa: SLF001

@@ -45,8 +45,8 @@ _SURROGATE = "holds a lone surrogate; remove it."
 class Settings:
     """The settings of one application.
 
-    :param redis: the client, or ``None`` where ``url`` names the server.
-    :param url: the server, or ``None`` where ``redis`` is the client.
+    :param redis: the client, or ``None`` if ``url`` names the server.
+    :param url: the server, or ``None`` if ``redis`` is the client.
     :param prefix: ``SESSION_KEY_PREFIX``.
     :param user_keys: ``SESSION_USER_KEY``, as a tuple; ``None``: Flask-Login's, or ``user_id``.
     :param user_lookup: ``SESSION_USER_LOOKUP``.
@@ -80,8 +80,8 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
 
     :param config: ``app.config``.
     :param redis: a client given to the interface, which rules over the configuration's.
-    :param prefix: a prefix given to the interface, likewise.
-    :raises SettingError: where one is ill-typed or contradicts another.
+    :param prefix: a prefix given to the interface, which rules over the configuration's.
+    :raises SettingError: if one is ill-typed or contradicts another.
     """
     client, url = _server(config, redis)
     settings = Settings(
@@ -268,7 +268,7 @@ def _revoke_wait(value: Any, client: Any, url: str | None) -> tuple[int, int] | 
 
 
 def _timeout(client: Any, url: str | None) -> float | None:
-    """Return how long a client waits for a reply, in seconds, where that can be told."""
+    """Return how long a client waits for a reply, in seconds, if that can be told."""
     if url is not None:
         return reply_timeout(url)
     pool = getattr(client, "connection_pool", None)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from flask_redis_session.storage.at_once import Deed
+from flask_redis_session.storage.commit import Committed
 from flask_redis_session.storage.record import Record
 from flask_redis_session.storage.token import Token
 from flask_redis_session.storage.user_sessions import UserSessions
@@ -33,13 +35,16 @@ class SessionBackend(Protocol):
         """The keys that say whose a session is."""
 
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
-        """Load what is needed to know a key, or every key where it is ``None``."""
+        """Load what is needed to know a key, or every key if it is ``None``."""
 
     def choose(self, tokens: Sequence[Token]) -> Token:
         """Return the cookie that counts among several of one name."""
 
     def learn(self, usage: Usage) -> None:
         """Take note of what a request used of a session that it loaded."""
+
+    def at_once(self, token: Token, deed: Deed, known: Record | None) -> Committed:
+        """Do something to one key of a stored session, if its cookie opens it."""
 
     def ended(self, token: Token) -> None:
         """Note that a cookie opens nothing any more."""
@@ -63,7 +68,7 @@ class Usage:
     :param fields: the fields that were read.
     :param fetches: how often something was loaded.
     :param first: the fields whose use was what the first load was for.
-    :param everything: what the first load brought, where that was everything.
+    :param everything: what the first load brought, if that was everything.
     :param signs_in: whether it assigned the user's id.
     """
 

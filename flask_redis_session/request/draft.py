@@ -19,6 +19,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from flask_redis_session.storage.commit import Lifetime
 from flask_redis_session.storage.record import Binding, Changes, Record
 from flask_redis_session.storage.token import Token
 
@@ -37,6 +38,16 @@ class Terms:
     permanent: float
     passing: float
     refreshes: bool = True
+
+    def lifetime(self, permanent: bool, *, fixed: bool = False) -> Lifetime:
+        """Return how long a session may be idle.
+
+        :param permanent: whether it is permanent.
+        :param fixed: as :class:`~.storage.commit.Lifetime` has it.
+        """
+        if permanent:
+            return Lifetime(self.permanent, fixed, other=self.passing)
+        return Lifetime(self.passing, fixed, other=self.permanent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,7 @@ class Draft:
 
     @property
     def signs_in(self) -> bool:
-        """Whether the session gets a user, be it the same one after ``clear()``."""
+        """Whether the session gets a user, even if it is the same one after ``clear()``."""
         return self.binding is not None and self.binding.user is not None
 
     @property

@@ -64,7 +64,7 @@ class LoadPlan:
 
         :param used: the fields that it used.
         :param misses: how many more round trips it made than one.
-        :param loaded: what it loaded where that was everything, and at once.
+        :param loaded: what it loaded, if that was everything, and at once.
         :param first: the fields that it loaded something for. What is asked for in any case
             need not be foreseen: a view may read another key in each request.
         """

@@ -31,15 +31,15 @@ log = logging.getLogger("flask_redis_session")
 class TrackedMapping(MutableMapping[str, Any]):
     """A dict-like view of the user's fields of a hash, loaded when a key is first read.
 
-    A value is decoded when it is first read. What was assigned is encoded when the changes
-    are asked for, and so is what was read and can change in place; only what then differs
-    from the stored text is a change.
+    A value is decoded when it is first read. At the end the assigned values are encoded, and so
+    are those that were read and can change in place. Only what then differs from the stored text
+    is a change.
 
     Threads may share it, as they may share a dict: a view may hand its session to several.
     """
 
     def __init__(self) -> None:
-        # Held where more than one of what follows changes, or is looked at, at once.
+        # Held while several of the attributes below are changed or read together.
         self._lock = RLock()
         # What is stored, as far as it was loaded.
         self._fields: dict[bytes, bytes] = {}
@@ -109,7 +109,7 @@ class TrackedMapping(MutableMapping[str, Any]):
     def popitem(self) -> tuple[str, Any]:
         """Remove and return the last item, as a dict does.
 
-        :raises KeyError: where there is none.
+        :raises KeyError: if there is none.
         """
         values = self._all()
         if not values:
@@ -212,7 +212,7 @@ class TrackedMapping(MutableMapping[str, Any]):
             log.error("A session's key %r cannot be read and counts as absent: %s", key, error)
 
     def _stored(self, key: str) -> bytes | None:
-        """Return the stored text of a key, loading it where it is not known yet."""
+        """Return the stored text of a key, loading it if it is not known yet."""
         name = _field(key)
         if name is None:
             return None
@@ -247,7 +247,7 @@ class TrackedMapping(MutableMapping[str, Any]):
     def _changes(self) -> Changes:
         """Return what is to be written.
 
-        :raises UnstorableValue: where a value has no form in Redis.
+        :raises UnstorableValue: if a value has no form in Redis.
         """
         with self._lock:
             deletes = [name for key in self._deleted if (name := _field(key)) is not None]
@@ -315,7 +315,7 @@ class _Items(ItemsView[str, Any]):
 
 
 def _field(key: str) -> bytes | None:
-    """Return the field of a key, or ``None`` where it has no UTF-8 form and so cannot be stored."""
+    """Return the field of a key, or ``None`` if it has no UTF-8 form and so cannot be stored."""
     try:
         return field_of(key)
     except UnicodeEncodeError:

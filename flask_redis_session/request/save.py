@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from flask_redis_session.storage.commit import Committed, Lifetime
+from flask_redis_session.storage.commit import Committed
 from flask_redis_session.storage.record import (
     BORN,
     IDLE,
@@ -23,7 +23,7 @@ from flask_redis_session.storage.record import (
 )
 from flask_redis_session.storage.token import Token
 
-from .draft import Draft, Terms
+from .draft import Draft
 from .outcome import Commit, Cookie, Create, Event, Outcome, Reply, Step, Touch, Touched, Written
 
 _NOBODY = Binding(None)
@@ -98,24 +98,18 @@ def _plan_stored(draft: Draft, token: Token) -> Step | Outcome:
         # A sign-out must take place, and the old secret opens less from then on.
         rotates = False
     if draft.changes or draft.turns or draft.forced or rotates:
-        lifetime = _lifetime(draft.terms, draft.permanent, fixed=draft.turns)
+        lifetime = draft.terms.lifetime(draft.permanent, fixed=draft.turns)
         return Commit(token, draft.record, draft.changes, draft.binding, rotates, lifetime)
     if draft.phase == "unproved" and not (draft.permanent and draft.terms.refreshes):
         return _unchanged(draft, "leave")
-    return Touch(token, draft.record, _lifetime(draft.terms, draft.permanent))
+    return Touch(token, draft.record, draft.terms.lifetime(draft.permanent))
 
 
 def _create(draft: Draft, content: Mapping[bytes, bytes], binding: Binding) -> Create | Outcome:
     if draft.is_undeliverable:
         return _refused(draft, "undeliverable")
-    lifetime = _lifetime(draft.terms, draft.permanent, fixed=True)
+    lifetime = draft.terms.lifetime(draft.permanent, fixed=True)
     return Create(Changes({**content}), binding, draft.permanent, lifetime, draft.sid)
-
-
-def _lifetime(terms: Terms, permanent: bool, *, fixed: bool = False) -> Lifetime:
-    if permanent:
-        return Lifetime(terms.permanent, fixed, other=terms.passing)
-    return Lifetime(terms.passing, fixed, other=terms.permanent)
 
 
 def _created(step: Create, reply: Written) -> Outcome:
@@ -123,7 +117,7 @@ def _created(step: Create, reply: Written) -> Outcome:
     events = [Event("session_created", {"sid": sid, "user_id": user})]
     if user is not None:
         events.append(Event("user_bound", {"sid": sid, "user_id": user, "previous": None}))
-    record = _record(reply.committed, user)
+    record = record_of(reply.committed, user)
     return Outcome("fresh", "live", reply.token, record, step.changes, tuple(events), user)
 
 
@@ -140,7 +134,7 @@ def _committed(draft: Draft, step: Commit, reply: Written) -> Outcome:
     token = reply.token
     if token.permanent != draft.permanent:
         token = token.turned(permanent=draft.permanent)
-    record = _record(reply.committed, user)
+    record = record_of(reply.committed, user)
     signed_in = None if binding is None else user
     return Outcome(cookie, "live", token, record, step.changes, events, signed_in)
 
@@ -195,8 +189,12 @@ def _unchanged(draft: Draft, cookie: Cookie) -> Outcome:
     return Outcome(cookie, draft.phase, draft.token, draft.record)
 
 
-def _record(committed: Committed, user: str | None) -> Record:
-    """Return what is known of a session that was just written."""
+def record_of(committed: Committed, user: str | None) -> Record:
+    """Return what is known of a session that was just written.
+
+    :param committed: what Redis replied.
+    :param user: whose it is now.
+    """
     fields = {SEEN: committed.now}
     if committed.born is not None:
         fields[BORN] = committed.born

@@ -11,12 +11,12 @@ from flask_redis_session.storage.record import SessionInfo, expiry, moment
 from flask_redis_session.storage.revocation import Selection
 from flask_redis_session.storage.token import new_sid
 
+from .at_once import AtOnceState
 from .backend import Usage, When
-from .state import SessionState
 from .user import user_text
 
 
-class RedisSession(SessionState, SessionMixin):
+class RedisSession(AtOnceState, SessionMixin):
     """A mapping that loads itself when it is first used and knows what was changed in it.
 
     Nested changes are noticed without ``session.modified = True``.
@@ -50,7 +50,7 @@ class RedisSession(SessionState, SessionMixin):
 
     @property
     def modified(self) -> bool:
-        """Whether something was changed, be it deep inside a value; it can be assigned."""
+        """Whether something was changed, even deep inside a value; it can be assigned."""
         return self._has_nested_changes() if self._modified is None else self._modified
 
     @modified.setter
@@ -90,8 +90,8 @@ class RedisSession(SessionState, SessionMixin):
         """Return the live sessions of the current user, or of another one, last seen first.
 
         :param user_id: whose; ``None``: the current user's.
-        :raises TypeError: where ``user_id`` is of a type that no user id has.
-        :raises StoreUnavailable: where Redis fails.
+        :raises TypeError: if ``user_id`` is of a type that no user id has.
+        :raises StoreUnavailable: if Redis fails.
         """
         user = self._somebody() if user_id is None else user_text("user_id", user_id)
         return [] if user is None else self._backend.users.list_sessions(user, current=self.sid)
@@ -101,16 +101,16 @@ class RedisSession(SessionState, SessionMixin):
     ) -> int:
         """End the sessions of the current user, or of another one; return how many.
 
-        The current session is ended too where it is among them; this request may go on to
+        The current session is ended too if it is among them; this request may go on to
         use it, as a new one.
 
         :param user_id: whose; ``None``: the current user's.
         :param before: only those last seen before: an aware time, so long ago, or epoch
             seconds. The current session counts as seen now.
         :param keep_current: whether to spare the current session.
-        :raises ValueError: where ``before`` is a naive time.
-        :raises TypeError: where ``user_id`` or ``before`` is of another type.
-        :raises RevocationIncomplete: where Redis fails on the way.
+        :raises ValueError: if ``before`` is a naive time.
+        :raises TypeError: if ``user_id`` or ``before`` is of another type.
+        :raises RevocationIncomplete: if Redis fails on the way.
         """
         mine = self._user() if user_id is not None else self._somebody()
         user = mine if user_id is None else user_text("user_id", user_id)

@@ -30,7 +30,7 @@ log = logging.getLogger("flask_redis_session")
 
 R = TypeVar("R")
 
-_TORN = "The session ended or changed its cookie while it was read. Please try again."
+TORN = "The session ended or changed its cookie while it was read. Please try again."
 
 
 class SessionState(OwnedMapping):
@@ -92,8 +92,8 @@ class SessionState(OwnedMapping):
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key in self._backend.user_keys.roots:
-            # A sign-in is judged by whose session it was before. It loads all there is: where it
-            # turns out that it needs a session of its own, that one is to have it too.
+            # A sign-in depends on whose session it was before. It loads everything: if it turns out
+            # that it needs a session of its own, that one takes it along.
             if self._complete:
                 self._is_stored()
             else:
@@ -149,13 +149,13 @@ class SessionState(OwnedMapping):
         self._usage.fetches += 1
         if record.standing != "live":
             asked = None
+        if asked is None and self._usage.fetches == 1:
+            self._usage.everything = record.fields
         if self._phase == "unproved":
-            if asked is None:
-                self._usage.everything = record.fields
             self._prove(record)
         elif record.standing != "live":
             # Some keys were already read; fail rather than report the rest as missing.
-            raise StoreUnavailable(_TORN)
+            raise StoreUnavailable(TORN)
         self._loaded(record.fields, asked)
 
     def _prove(self, record: Record) -> None:

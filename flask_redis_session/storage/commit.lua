@@ -10,7 +10,8 @@
 --               session into one of the other kind, and this request's cookie is older than that.
 --               A rotation always lowers it: the cookie that it hands out says the present kind.
 -- ARGV[5]       absolute lifetime in seconds; '' for none
--- ARGV[6]       'wipe': every key of the user's is deleted first; '' otherwise
+-- ARGV[6]       'wipe': every key of the user's is deleted first. 'spent': this request has taken the
+--               last key, and the session ends if there is still none. '' otherwise
 -- ARGV[7]       n, the number of fields to delete
 -- ARGV[8…7+n]   the fields to delete
 -- ARGV[8+n…]    field, value, field, value, … to set
@@ -36,10 +37,6 @@ local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local stamp = string.format('%.3f', now)
 -- Exact enough to tell whether this or a change of the index came first.
 local exact = string.format('%.6f', now)
-
-local function is_users(field)
-  return string.byte(field) ~= 64 or string.byte(field, 2) == 64 -- @
-end
 
 -- pcall: a key of another type with this name is not a session.
 local held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user',
@@ -144,19 +141,6 @@ local function each_chunk(command, words)
   end
 end
 
--- A session without a key of the user's has ended. More than 100 fields cannot all be ours.
-local function is_empty()
-  if redis.call('HLEN', key) > 100 then
-    return false
-  end
-  for _, field in ipairs(redis.call('HKEYS', key)) do
-    if is_users(field) then
-      return false
-    end
-  end
-  return true
-end
-
 -- Without memory, Redis refuses a script at its first command that takes some, but not after the
 -- script has written. A commit that sets a key of the user's sets first, so that it is refused as a
 -- whole. One that only deletes, such as a sign-out, deletes first, so that it works.
@@ -165,7 +149,8 @@ if sets_users then
   each_chunk('HDEL', deleted)
 else
   each_chunk('HDEL', deleted)
-  if deletions > 0 and is_empty() then
+  -- A session without a key of the user's has ended.
+  if (deletions > 0 or ARGV[6] == 'spent') and is_empty(key) then
     redis.call('UNLINK', key)
     return {'ended', told, unpack(before)}
   end

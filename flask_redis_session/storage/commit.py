@@ -10,7 +10,9 @@ from flask_redis_session.client.commands import Command, Script, lua
 from .record import ADDRESS, AGENT, USER, Binding, Changes, mark, text
 from .token import Token
 
-_COMMIT = Script(lua(__package__, "secrets.lua"), lua(__package__, "commit.lua"))
+_COMMIT = Script(
+    lua(__package__, "secrets.lua"), lua(__package__, "fields.lua"), lua(__package__, "commit.lua")
+)
 
 
 @lru_cache(maxsize=64)
@@ -37,20 +39,25 @@ class Lifetime(NamedTuple):
 class Committed(NamedTuple):
     """What became of a commit, and the state before it, as Redis tells it.
 
-    :param what: *saved*; *ended* if the session was emptied; else as :data:`~.record.Standing`.
+    :param what: *saved*; *ended* if the session was emptied; *unfit* if what was to be incremented
+        is no integer; else as :data:`~.record.Standing`.
     :param now: the server's time.
     :param born: when the session was created.
     :param seen: when it was last seen before.
     :param idle: its idle lifetime.
     :param user: its user before.
+    :param value: the JSON text that an increment made, or that was taken.
+    :param is_emptied: whether the last key of the user's was taken.
     """
 
-    what: Literal["saved", "ended", "gone", "rotated", "unknown"]
+    what: Literal["saved", "ended", "unfit", "gone", "rotated", "unknown"]
     now: bytes = b"0"
     born: bytes | None = None
     seen: bytes | None = None
     idle: bytes | None = None
     user: str | None = None
+    value: bytes | None = None
+    is_emptied: bool = False
 
 
 def commit_command(
@@ -85,15 +92,37 @@ def commit_command(
             deletes = [*deletes, *(name for name, value in ours.items() if not value)]
     return _COMMIT.on(
         key,
+        *commit_arguments(
+            Changes(sets, deletes, changes.wipe, changes.spent),
+            lifetime,
+            absolute=absolute,
+            proof=proof,
+            fresh=fresh.proof if fresh is not None else "",
+        ),
+    )
+
+
+def commit_arguments(
+    changes: Changes, lifetime: Lifetime, *, absolute: float | None, proof: str, fresh: str
+) -> tuple[bytes | str | int, ...]:
+    """Return the arguments of ``commit.lua``.
+
+    :param changes: the fields to set and delete, ours included.
+    :param lifetime: how long the session may be idle.
+    :param absolute: its absolute lifetime in seconds; ``None``: it has none.
+    :param proof: the digest of the cookie's secret; ``""`` creates the session.
+    :param fresh: the digest of a fresh secret; ``""``: there is none.
+    """
+    return (
         proof,
-        fresh.proof if fresh is not None else "",
+        fresh,
         _seconds(lifetime.idle),
         "set" if lifetime.fixed else _seconds(lifetime.other),
         "" if absolute is None else repr(absolute),
-        "wipe" if changes.wipe else "",
-        len(deletes),
-        *deletes,
-        *(part for item in sets.items() for part in item),
+        "wipe" if changes.wipe else "spent" if changes.spent else "",
+        len(changes.deletes),
+        *changes.deletes,
+        *(part for item in changes.sets.items() for part in item),
     )
 
 
@@ -108,5 +137,8 @@ def committed(reply: Any, token: Token) -> Committed | None:
     what, _, *state = reply
     if not state:
         return Committed(what.decode())
-    now, born, seen, idle, user = state
-    return Committed(what.decode(), now, born, seen, idle, text(user))
+    now, born, seen, idle, user, *at_once = state
+    value, is_emptied = at_once or (None, 0)
+    return Committed(
+        what.decode(), now, born, seen, idle, text(user), value, is_emptied=bool(is_emptied)
+    )

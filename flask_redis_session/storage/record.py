@@ -126,14 +126,16 @@ class Changes:
     :param sets: fields to set.
     :param deletes: fields to delete.
     :param wipe: whether every other key of the user's is deleted too.
+    :param spent: whether the request took the last key: the session ends if there is still none.
     """
 
     sets: dict[bytes, bytes] = field(default_factory=dict)
     deletes: list[bytes] = field(default_factory=list)
     wipe: bool = False
+    spent: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.sets or self.deletes or self.wipe)
+        return bool(self.sets or self.deletes or self.wipe or self.spent)
 
 
 class Binding(NamedTuple):

@@ -9,7 +9,8 @@ from typing import Any
 from flask_redis_session.client.commands import HGETALL, HMGET, Command, Commands, Script, lua
 from flask_redis_session.errors import StoreUnavailable, WrongType
 
-from .clock import Clock
+from .at_once import Deed, at_once_command
+from .clock import Clock, TouchInterval
 from .commit import Committed, Lifetime, commit_command, committed
 from .record import (
     BORN,
@@ -51,10 +52,11 @@ class SessionHashes:
         self._redis = redis
         self._prefix = prefix
         self._absolute = absolute
-        self._touch_interval = touch_interval
         #: The indexes of the users, which are kept in step with the hashes.
         self.index = UserIndex(redis, prefix, absolute=absolute, slack=touch_interval)
         self.clock = Clock()
+        #: How much time lies between two touches.
+        self.interval = TouchInterval(touch_interval)
 
     def key(self, sid: str) -> bytes:
         """Return the key of a session's hash.
@@ -139,7 +141,7 @@ class SessionHashes:
         if seen is None or born is None:
             return True
         # abs: if the last touch lies in the future, a touch per request does less harm than none.
-        return abs(self.clock.now() - seen) >= self.interval(idle)
+        return abs(self.clock.now() - seen) >= self.interval.of(idle)
 
     def create(
         self, token: Token, changes: Changes, lifetime: Lifetime, binding: Binding
@@ -195,6 +197,33 @@ class SessionHashes:
             fresh=fresh,
             binding=binding,
         )
+        return self._carry_out(script, token, lifetime, binding, known)
+
+    def at_once(
+        self, token: Token, deed: Deed, lifetime: Lifetime, known: Record | None
+    ) -> Committed:
+        """Do something to one key of a session, if its cookie opens it; it is touched as well.
+
+        :param token: the cookie that opened the request.
+        :param deed: what to do.
+        :param lifetime: how long the session may be idle.
+        :param known: what was loaded of it; ``None``: nothing was.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        script = at_once_command(
+            self.key(token.sid), deed, lifetime, absolute=self._absolute, proof=token.proof
+        )
+        return self._carry_out(script, token, lifetime, None, known)
+
+    def _carry_out(
+        self,
+        script: Command,
+        token: Token,
+        lifetime: Lifetime,
+        binding: Binding | None,
+        known: Record | None,
+    ) -> Committed:
+        """Send a commit, with the command that keeps the index of its user in step."""
         user = known.user if known is not None else None
         touched = False
         if binding is not None and binding.user is not None:
@@ -292,29 +321,9 @@ class SessionHashes:
             self.clock.hear(float(found.now))
         return found
 
-    def interval(self, idle: float | None) -> float:
-        """Return how many seconds lie between two touches of a session.
-
-        :param idle: its idle lifetime in seconds.
-        """
-        # A session whose idle lifetime is shorter than the interval must not die in use.
-        return self._touch_interval if idle is None else min(self._touch_interval, idle / 2)
-
     def _crosses(self, known: Record) -> bool:
-        return self._crosses_interval(known.born, known.seen, known.idle, self.clock.now())
+        return self.interval.has_ended(known.born, known.seen, known.idle, self.clock.now())
 
     def _crosses_between(self, committed: Committed) -> bool:
         born, seen, idle = map(number, (committed.born, committed.seen, committed.idle))
-        return self._crosses_interval(born, seen, idle, float(committed.now))
-
-    def _crosses_interval(
-        self, born: float | None, seen: float | None, idle: float | None, now: float
-    ) -> bool:
-        """Tell whether a touch interval, counted from the creation, ended since the last commit.
-
-        Every commit moves ``@seen``, but only one per interval has to move the index.
-        """
-        interval = self.interval(idle)
-        if born is None or seen is None or interval <= 0:
-            return True
-        return (now - born) // interval != (seen - born) // interval
+        return self.interval.has_ended(born, seen, idle, float(committed.now))

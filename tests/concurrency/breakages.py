@@ -5,7 +5,7 @@ Each is applied in a process that ends with the test.
 Not among them is what a crowd overlooks: that a removal from an index does not look whether the
 session was put there again takes a creation that is sent twice with a revocation right in between,
 which ``test_interleaving.py`` has; and without ``GT`` a score moves back only where a server's
-clock does.
+clock does. Nor is that a rotation keeps another live secret open: no session of a crowd has two.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from flask_redis_session.client import commands as server_module
 from flask_redis_session.client.commands import Script
 from flask_redis_session.request import mapping as mapping_module
 from flask_redis_session.request import save as save_module
+from flask_redis_session.request import state as state_module
 from flask_redis_session.request.session import RedisSession
 from flask_redis_session.storage.revocation import Revocation
 from flask_redis_session.storage.session_hash import SessionHashes
@@ -131,6 +132,16 @@ def _every_refusal_clears() -> None:
     save._refused = refused
 
 
+def _same_user_is_revived() -> None:
+    save: Any = save_module
+    save._was_theirs = lambda draft, binding: False
+
+
+def _late_replaces() -> None:
+    state: Any = state_module
+    state.TOMBSTONE = float("inf")
+
+
 #: What a crowd notices within some thousand operations.
 NOTICED = [
     Breakage(
@@ -195,4 +206,28 @@ NOTICED = [
     Breakage("a sign-in keeps the secret", _secret_is_kept),
     Breakage("a revocation spares one", _revocation_spares_one),
     Breakage("every refusal clears the cookie", _every_refusal_clears),
+    Breakage(
+        "a touch does not put its session back",
+        Rewrite(
+            "storage.user_index",
+            "_INDEX",
+            "redis.call('ZADD', KEYS[1], 'GT', now, ARGV[1])\n  if not",
+            "redis.call('ZADD', KEYS[1], 'XX', 'GT', now, ARGV[1])\n  if not",
+        ),
+    ),
+    Breakage(
+        "a sign-out leaves no tombstones",
+        Rewrite(
+            "storage.commit",
+            "_COMMIT",
+            "bury(key, now)\n  return",
+            "redis.call('UNLINK', key)\n  return",
+        ),
+    ),
+    Breakage(
+        "every revocation leaves tombstones",
+        Rewrite("storage.revocation", "_REVOKE", "if ARGV[4] == 'own' then", "if true then"),
+    ),
+    Breakage("the same user is revived", _same_user_is_revived),
+    Breakage("a late request replaces the cookie", _late_replaces),
 ]

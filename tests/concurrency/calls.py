@@ -54,10 +54,12 @@ class Calls:
         return lives
 
     def _of_user(self, user: str | None, span: Span) -> Iterator[Life]:
-        """Yield the sessions that were a user's all through a span, if they were not ended."""
+        """Yield the sessions that were a user's, and in the index, all through a span."""
         lives = self._lives_of.get(user or "", [])
         for life in lives[: bisect_left(lives, span[0], key=lambda life: life.handed)]:
-            if life.dead >= span[0] and str(self._values.surely(life, "user_id", span)) == user:
+            if life.dead < span[0] or self._history.may_be_missing(life, user or "", span):
+                continue
+            if str(self._values.surely(life, "user_id", span)) == user:
                 yield life
 
     def _listed(self, event: Event) -> Iterator[str]:

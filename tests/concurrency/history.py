@@ -16,7 +16,13 @@ Span = tuple[float, float]
 
 #: Operations that may give a session another secret or another user.
 SIGNS_IN = frozenset({"sign in", "clear and sign in", "sign in without a cookie", "double click"})
-ROTATES = SIGNS_IN | {"sign out", "regenerate", "regenerate loaded", "clear"}
+ROTATES = SIGNS_IN | {"sign out", "regenerate", "regenerate loaded", "clear and restore"}
+#: Operations that leave tombstones if they end the session that they come with a cookie of.
+BURIES = frozenset({"clear", "end all", "end before"})
+
+
+#: The touch interval of a crowd, in seconds: two uses that are further apart touch an index.
+TOUCHED = 0.05
 
 
 @dataclass(slots=True)
@@ -53,6 +59,8 @@ class Event:
     wrote: dict[str, Any] = field(default_factory=dict)
     deleted: tuple[str, ...] = ()
     wipes: bool = False
+    #: Whether it seems to run for longer than a tombstone lives.
+    is_late: bool = False
     #: Whether a session became permanent, which may expire during the run.
     permanent: bool = False
     #: The sessions that it ended, by the signals: the sid, why, and when it was said.
@@ -77,6 +85,16 @@ class Event:
     def is_certain(self) -> bool:
         """Whether it is known what was written: all of it, by the answer."""
         return self.status == 200 and self.refused is None
+
+    @property
+    def buries(self) -> bool:
+        """Whether it ended the session that it came with a cookie of, and left its tombstones."""
+        came = self.came
+        return (
+            came is not None
+            and self.kind in BURIES
+            and any(sid == came.sid and reason != "gone" for sid, reason, _ in self.ends)
+        )
 
     @property
     def creates(self) -> bool:
@@ -162,6 +180,10 @@ class Life:
         #: From when on it may expire by itself.
         self.fades = float("inf")
         self.users: set[str] = set()
+        #: What may have left its tombstones.
+        self.burials: list[Event] = []
+        #: What rotated its secret.
+        self.rotations: list[Event] = []
         self.writes: dict[str, list[Write]] = defaultdict(list)
         self.wipes: list[Write] = []
         #: When each look began that found it alive, in order.
@@ -180,6 +202,25 @@ class Life:
         if creation is None or not creation.fault or death.span[1] > creation.ended:
             self.deaths.append(death)
             self.dead = min(self.dead, death.span[1])
+
+    def is_healed(self, since: float, until: float) -> bool:
+        """Tell whether a touch has surely put it into its user's index in a time.
+
+        :param since: when the time begins; what meets a fault meanwhile may have failed to.
+        :param until: when it ends.
+        """
+        faults = (e.ended for e in self.events if e.fault and e.began < until)
+        since = max(since, *faults, 0.0)
+        events = [*filter(None, [self.creation]), *self.events]
+        good = [e for e in events if e.began > since and e.ended < until and e.is_certain]
+        if any(e.kind in SIGNS_IN and e.sid == self.sid for e in good):
+            return True
+        uses = [e for e in good if e.sid == self.sid and (e.live or e.wrote) and not e.creates]
+        return any(
+            one.ended + 2 * TOUCHED < other.left and other.began > one.ended
+            for one in uses
+            for other in uses
+        )
 
     def may_be_dead(self, span: Span) -> bool:
         """Tell whether something may have ended it by then, as far as it was not seen since."""
@@ -215,7 +256,11 @@ class History:
         self.closings: dict[Token, list[Death]] = defaultdict(list)
         #: What may have rotated a cookie away.
         self.turns: dict[Token, list[Event]] = defaultdict(list)
+        #: When the index of each user was evicted.
+        self.evictions: dict[str, list[Span]] = defaultdict(list)
         for event in self.events:
+            if event.kind == "eviction" and event.user is not None:
+                self.evictions[event.user].append((event.began, event.ended))
             if event.creates and event.cookie is not None:
                 self.life(event.cookie.sid).creation = event
         for event in self.events:
@@ -238,9 +283,18 @@ class History:
         """Yield the sessions that somebody had a cookie of."""
         return (life for life in self.lives.values() if life.creation is not None)
 
+    def may_be_missing(self, life: Life, user: str, span: Span) -> bool:
+        """Tell whether a session may be outside its user's index, because that was evicted."""
+        last = [ended for began, ended in self.evictions.get(user, ()) if began < span[1]]
+        return bool(last) and not life.is_healed(max(last), span[0])
+
     def _note(self, event: Event) -> None:
         came = event.came
         if came is not None:
+            if event.buries or (event.fault and event.kind in BURIES):
+                self.life(came.sid).burials.append(event)
+            if event.rotates:
+                self.life(came.sid).rotations.append(event)
             self.life(came.sid).events.append(event)
             if event.live and event.looked is not None:
                 self.life(came.sid).seen.append(event.looked[0])
@@ -305,6 +359,7 @@ class History:
 ENDS = SIGNS_IN | {
     "sign out",
     "clear",
+    "clear and restore",
     "delete",
     "end all",
     "end others",

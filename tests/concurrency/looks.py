@@ -9,6 +9,7 @@ from functools import cached_property
 
 import orjson
 
+from flask_redis_session.storage.record import TOMBSTONE
 from tests.concurrency.history import SIGNS_IN, History, Life, Look, Span, by, contents
 from tests.concurrency.written import Values
 
@@ -48,9 +49,8 @@ class Looks:
         for name, left in held.left.items():
             if left < 0:
                 yield f"{name} has no expiry"
+        yield from self._tombstones_of(look)
         for sid, fields in held.hashes.items():
-            if "@born" not in fields:
-                yield f"{sid} is a piece of a session: {fields}"
             if len(held.secrets(sid)) != 1:
                 yield f"{sid} is opened by {len(held.secrets(sid))} secrets"
             user = fields.get("@user")
@@ -58,7 +58,9 @@ class Looks:
             if user is None or life is None or life.handed > look.span[0]:
                 continue
             if sid not in held.indexes.get(user, {}):
-                if not self._had_lost_scripts(look.span):
+                if not self._had_lost_scripts(look.span) and not self._history.may_be_missing(
+                    life, user, look.span
+                ):
                     yield f"{sid} of user {user} is outside the index"
             elif held.left[f"user:{user}"] < held.left[sid]:
                 gap = held.left[sid] - held.left[f"user:{user}"]
@@ -67,6 +69,16 @@ class Looks:
                     for e in life.events
                     if e.began < look.span[1] and e.ended > look.span[0] - 0.2
                 )
+
+    def _tombstones_of(self, look: Look) -> Iterator[str]:
+        for sid, fields in look.held.stones.items():
+            if not all(n.startswith("@secret:") and v[0] != "s" for n, v in fields.items()):
+                yield f"{sid} is a piece of a session: {fields}"
+            if look.held.left[sid] > TOMBSTONE * 1000:
+                yield f"the tombstones of {sid} stay for {look.held.left[sid]} ms"
+            life = self._history.lives.get(sid)
+            if life is None or not any(e.began < look.span[1] for e in life.burials):
+                yield f"there are tombstones of {sid}, which nobody had signed out: {fields}"
 
     def _had_lost_scripts(self, span: Span) -> bool:
         """Tell whether scripts were lost a moment before.
@@ -118,7 +130,9 @@ class Looks:
             were = before.held.indexes.get(user, {})
             for sid, score in members.items():
                 if sid not in were:
-                    if not self._may_have_signed_in(sid, user, span):
+                    if not self._may_have_signed_in(sid, user, span) and not self._may_be_healed(
+                        sid, user, span
+                    ):
                         yield f"{sid} is in the index of user {user}, and had not signed in"
                 elif score < were[sid]:
                     yield f"{sid} moved back in the index of user {user}"
@@ -151,3 +165,13 @@ class Looks:
             return True
         spans = self._sign_ins.get((sid, user), ())
         return any(began < span[1] and span[0] < ended for began, ended in spans)
+
+    def _may_be_healed(self, sid: str, user: str, span: Span) -> bool:
+        """Tell whether a request that touches may have found the session to be this user's."""
+        life = self._history.lives[sid]
+        return any(
+            event.began < span[1]
+            and span[0] < event.ended
+            and self._values.may_be(life, "user_id", int(user), (event.began, event.ended))
+            for event in life.events
+        )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import flask
 
 from flask_redis_session import RedisSession, StoreUnavailable
+from flask_redis_session.storage.record import TOMBSTONE
 from tests.concurrency.flaky import Fault, Luck
 from tests.concurrency.history import Event
 from tests.concurrency.situations import PREFIX, Token
@@ -42,6 +43,7 @@ WEIGHTS = {
     "double click": 12,
     "sign out": 16,
     "clear": 8,
+    "clear and restore": 10,
     "end all": 2,
     "end others": 2,
     "end before": 3,
@@ -53,6 +55,7 @@ WEIGHTS = {
     "list": 20,
     "list inside": 12,
     "expiry": 6,
+    "eviction": 3,
     "loss of the scripts": 2,
 }
 
@@ -219,6 +222,18 @@ class Member:
 
         self._request(kind, body)
 
+    def _clear_and_restore(self, kind: str) -> None:
+        def body(session: RedisSession, event: Event) -> None:
+            look(session, event)
+            self._meanwhile()
+            if event.saw:
+                session.clear()
+                event.wipes = True
+                for key, value in event.saw.items():
+                    self._set(session, event, key, value)
+
+        self._request(kind, body)
+
     def _end_all(self, kind: str, **how: Any) -> None:
         def body(session: RedisSession, event: Event) -> None:
             look(session, event)
@@ -315,6 +330,11 @@ class Member:
             event.ends.append((sid, "expired", time.monotonic()))
         self._end(event)
 
+    def _eviction(self, kind: str) -> None:
+        event = self._begin(kind, user=self.draws.choice(USERS))
+        self.site.plain.delete(f"{PREFIX}user:{event.user}")
+        self._end(event)
+
     def _loss_of_the_scripts(self, kind: str) -> None:
         if self.draws.random() < 0.1:
             event = self._begin(kind)
@@ -354,10 +374,13 @@ class Member:
                 cookie = self.draws.choice(self._old)
         event = self._begin(kind, came=Token.read(cookie) if cookie else None, user=user)
         found: list[RedisSession] = []
+        event.is_late = self.draws.random() < 0.1
 
         def view() -> None:
             session: RedisSession = flask.session._get_current_object()  # type: ignore[attr-defined]
             found.append(session)
+            if event.is_late:
+                session._opened -= TOMBSTONE + 1
             body(session, event)
             event.left = time.monotonic()
 

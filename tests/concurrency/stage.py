@@ -41,6 +41,7 @@ import redis
 
 from flask_redis_session import RedisSessionInterface, SessionInfo, StoreUnavailable
 from flask_redis_session.client.commands import Script
+from flask_redis_session.storage import at_once as at_once_module
 from flask_redis_session.storage import commit as commit_module
 from flask_redis_session.storage import revocation as revocation_module
 from flask_redis_session.storage import session_hash as hashes_module
@@ -467,7 +468,7 @@ class World:
             self.stage.tried.add(end)
 
     def _check_healed(self, answer: Answer) -> None:
-        """Check that a request with a touch that was due has touched the index, and so healed it."""
+        """Check that a request whose touch was due has touched the index, and so healed it."""
         came = answer.came_with
         if came is None or answer.status != 200:
             return
@@ -732,6 +733,7 @@ class Stage:
         READING.update(script.sha for script in reading)
         for script in (
             *reading,
+            at_once_module._AT_ONCE,
             commit_module._COMMIT,
             index_module._INDEX,
             index_module._REMOVE,

@@ -9,11 +9,14 @@ These are checked of every request, call and look:
   replaced, deleted or wiped before by an acknowledged one: so no acknowledged write is lost, no
   refused one is there, and no session shows what is another's;
 * what one request wrote is there whole or not at all;
-* a request that was rotated away sets and clears no cookie, unless it signs in;
+* a request that was rotated away sets no cookie, unless it signs in; nor does one whose cookie
+  opens nothing if it runs for longer than a tombstone lives; a cookie is cleared only by the
+  request that ended its session; and nobody is brought back who had been found in a session;
 * a revocation ends all that it is to end, nothing else, and says how many; a list holds those
   that were the user's all the while, and none that was not;
 * no live session that somebody has a cookie of is outside its user's index, and that lives as
-  long as the session; nothing enters an index but by a sign-in, and no score moves back;
+  long as the session, or it enters one with its next touch, if that was evicted; nothing enters an
+  index but by a sign-in or a touch, and no score moves back;
 * every key has an expiry, every session one secret.
 """
 
@@ -29,6 +32,8 @@ from tests.concurrency.written import Values
 
 #: A rotated secret is remembered for 30 s; this much before, there is no doubt about it.
 TOMBSTONE = 29.0
+#: With one less there is no doubt that it is among those that are kept.
+MOST_TOMBSTONES = 31
 
 
 def violations(history: History) -> list[str]:
@@ -77,8 +82,12 @@ class Requests:
         if event.refused is not None:
             if event.cookie is not None:
                 yield "refused, and sets a cookie"
-            if event.clears != (event.refused == "gone"):
-                yield f"refused as {event.refused}; clears its cookie: {event.clears}"
+            is_back = event.live and str((event.saw or {}).get("user_id")) == event.user
+            if event.kind in SIGNS_IN and not is_back:
+                yield "refused, though it signs in"
+        ended = {sid for sid, reason, _ in event.ends if reason != "gone"}
+        if event.clears and (event.came is None or event.came.sid not in ended):
+            yield "clears the cookie of a session that it did not end"
 
     def _opened(self, event: Event, came: Token) -> Iterator[str]:
         """Check what a cookie opened, and did not open."""
@@ -104,6 +113,11 @@ class Requests:
             yield from self._too_early(life, came, event.saves, "wrote not into, but beside")
         if event.live and event.creates and event.kind not in SIGNS_IN:
             yield "took the browser from a live session to another one"
+        if event.creates and event.is_late and event.kind not in SIGNS_IN:
+            yield "came with a cookie that opened nothing, late, and replaces it"
+        if event.creates and event.live and str((event.saw or {}).get("user_id")) == event.user:
+            yield "brought back whom it had found"
+        yield from self._from_buried_cookie(event, life)
         yield from self._from_dead_cookie(event, life, came)
 
     def _too_late(self, life: Life, came: Token, span: Span, did: str) -> Iterator[str]:
@@ -118,14 +132,44 @@ class Requests:
             yield f"{did} a session that nothing had ended"
 
     def _may_be_turned(self, token: Token, span: Span, by: Event | None = None) -> bool:
+        # A rotation that is sent twice is recognized; a sign-out finds its own tombstones.
         turns = self._history.turns.get(token, ())
-        return any(turn.left < span[1] and turn is not by for turn in turns)
+        burials = self._history.life(token.sid).burials
+        return any(turn.left < span[1] and turn is not by for turn in turns) or any(
+            burial.began < span[1] for burial in burials
+        )
+
+    def _from_buried_cookie(self, event: Event, life: Life) -> Iterator[str]:
+        """Check a request to a session whose tombstones are there."""
+        if event.kind in SIGNS_IN or event.kind == "stay" or event.fault:
+            return
+        if any(death.event.kind == "expiry" for death in life.deaths):
+            return
+        closings = self._history.closings.get(event.came, ()) if event.came else ()
+        for burial in life.burials:
+            # Its cookie, or one that it had rotated away, surely was among them.
+            is_known = burial.came == event.came or any(
+                burial.began - TOMBSTONE < death.span[0] and death.span[1] < burial.began
+                for death in closings
+            )
+            is_there = burial.ended < event.began and event.ended < burial.began + TOMBSTONE
+            if burial.fault or not is_known or not is_there or self._is_crowded_out(life, event):
+                continue
+            if event.cookie is not None:
+                yield f"came with the cookie of a sign-out, and sets one\n  by {burial}"
+            if event.wrote and event.refused != "rotated":
+                yield f"came with the cookie of a sign-out, and was not refused\n  by {burial}"
+
+    @staticmethod
+    def _is_crowded_out(life: Life, event: Event) -> bool:
+        """Tell whether there were so many rotations that a tombstone may have been dropped."""
+        return len([each for each in life.rotations if each.began < event.ended]) >= MOST_TOMBSTONES
 
     def _from_dead_cookie(self, event: Event, life: Life, came: Token) -> Iterator[str]:
         """Check a request with a cookie that had been rotated away a moment before."""
         if event.kind in SIGNS_IN or event.kind == "stay" or event.fault:
             return
-        if life.may_be_dead((event.began, event.ended)):
+        if life.may_be_dead((event.began, event.ended)) or self._is_crowded_out(life, event):
             return
         for death in self._history.closings.get(came, ()):
             if death.event.rotates and death.span[1] < event.began < death.span[0] + TOMBSTONE:

@@ -237,6 +237,7 @@ class TestToken:
     def test_sentry(self, token: Any) -> None:
         """sentry-sdk, which takes sequences apart, sends its sid alone."""
         fresh = token
+        sent = ""
         try:
             raises(fresh)
         except ReceiverFailed as error:

@@ -115,7 +115,7 @@ def socket(server: Any) -> Any:
     def everything() -> Any:
         return dict(flask.session)
 
-    @sockets.on("set")
+    @sockets.on("set")  # type: ignore[untyped-decorator]
     def on_set(values: Any) -> None:
         flask.session.update(values)
 

@@ -207,6 +207,7 @@ def test_typed(tmp_path):
     assert (ROOT / "flask_redis_session" / "py.typed").exists()
 
 
+@pytest.mark.timeout(300)
 def test_typed_for_pyright():
     """Pyright agrees too."""
     program = shutil.which("pyright") or shutil.which("pyright", path=Path(sys.executable).parent)

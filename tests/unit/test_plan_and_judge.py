@@ -58,6 +58,7 @@ ROWS = _rows()
 REQUESTS: dict[str, dict[str, Any]] = {
     "writes nothing": {},
     "removes everything": {"changes": Changes(wipe=True)},
+    "took its last key": {"changes": Changes(spent=True)},
     "sets a key": {"changes": SET},
     "rotates": {"rotates": True},
     "becomes permanent": {"permanent": True},

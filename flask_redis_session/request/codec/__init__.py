@@ -113,7 +113,7 @@ def _is_plain(kind: type, value: Any, text: bytes) -> bool:
     """Tell whether ``value``, which orjson wrote as ``text``, is also what is read back.
 
     This looks at a whole level at a time, with no step of Python per element. It sees no more
-    elements than orjson wrote, even where one list is in many places.
+    elements than orjson wrote, even if one list is in many places.
     """
     level: Collection[Any]
     if kind is dict:
