@@ -15,7 +15,10 @@ app.session_interface = RedisSessionInterface()
 
 @app.post("/sign-in/<int:user_id>")
 def sign_in(user_id: int) -> str:
-    session["user_id"] = user_id  # after you have checked the password
+    # After you have checked the password. What came with the anonymous session goes; put back what
+    # you want to keep, such as a cart.
+    session.clear()
+    session["user_id"] = user_id
     return "Signed in.\n"
 
 
