@@ -99,7 +99,10 @@ class Commands:
         try:
             # Whatever a client's decode_responses says, a damaged text must reach us as bytes.
             reply = client.execute_command(*command, NEVER_DECODE=True)
-        except self._lost_script:
+        except self._lost_script as error:
+            if command[0] != "EVALSHA":
+                # It was the refusal of another command.
+                raise self.mistrust() from error
             return self.call(_in_full(command))
         except self._failures as error:
             raise self._judged(error, command) from error

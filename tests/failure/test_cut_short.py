@@ -111,3 +111,34 @@ def test_at_every_return(valkey: Any, kind: str, path: str) -> None:
         assert ["n4", "n5", "n6"] == [answer.text for answer in again], points
 
     assert points > 5
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", ["redis2", "redis3", "valkey", "url"])
+def test_lost_script(valkey: Any, kind: str) -> None:
+    """A refusal that belonged to the script of another does not make a session read as empty."""
+    app = make_app(kind, valkey.port)
+    cookies = sign_in_all(app)
+
+    def get(path: str, at: int) -> Any:
+        client = app.test_client(use_cookies=False)
+        headers = {"Cookie": f"session={cookies[at]}"}
+        return client.get(f"{path}?name=n{at}", headers=headers)
+
+    for path in PATHS * 3:
+        get(path, 0)
+    points = 0
+
+    def list_without_scripts() -> Any:
+        valkey.ask("SCRIPT", "FLUSH")
+        return get("/devices", 0)
+
+    while cut_at(points + 1, list_without_scripts):
+        points += 1
+        answer = get("/some", 1)
+
+        assert answer.status_code == 503 or "n1" == answer.text, points
+        get("/all", 2)
+        assert ["n3", "n4"] == [get(path, at).text for path, at in (("/some", 3), ("/all", 4))]
+
+    assert points > 5
