@@ -101,13 +101,15 @@ class Commands:
             reply = client.execute_command(*command, NEVER_DECODE=True)
         except self._lost_script as error:
             if command[0] != "EVALSHA":
-                # It was the refusal of another command.
                 raise self.mistrust() from error
             return self.call(_in_full(command))
         except self._failures as error:
             raise self._judged(error, command) from error
         except _UNREADABLE as error:
             raise self.mistrust() from error
+        except BaseException:
+            close_idle(client)  # The reply may be on its way to one of them.
+            raise
         self._answered()
         return reply
 

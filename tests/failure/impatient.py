@@ -59,12 +59,16 @@ def make_app(kind: str, port: int) -> flask.Flask:
 
     @app.get("/sign-in/<name>")
     def sign_in(name: str) -> str:
-        flask.session.update(user_id=name, name=name, big=name * 3000)
+        flask.session.update(user_id=name, name=name, role="guest", big=name * 3000)
         return name
 
     @app.get("/some")
     def some() -> str:
         return str(flask.session["name"])
+
+    @app.get("/role")
+    def role() -> str:
+        return str(flask.session["role"])
 
     @app.get("/all")
     def everything() -> str:
@@ -163,7 +167,8 @@ def visit(app: flask.Flask, chance: random.Random, cut: Cut, cookies: list[str])
     """Send a request that may be cut short, and tell what came of it."""
     at = chance.randrange(BROWSERS)
     path = chance.choice([f"/some?name=n{at}", f"/all?name=n{at}", f"/devices?name=n{at}"])
-    seconds = app.config["typical"] * chance.uniform(0.05, 1.6)
+    # From a tenth on, so that some are cut short, to ten times, as requests at once take longer.
+    seconds = app.config["typical"] * 10 ** chance.uniform(-1, 1)
     client = app.test_client(use_cookies=False)
     try:
         with cut(seconds):

@@ -35,8 +35,8 @@ def answers(kind: str, way: str, port: int) -> dict[str, int]:
 def check(found: dict[str, int]) -> None:
     """Tell that some answers were right, some requests were cut short, and nothing was wrong."""
     assert 0 == found.get("wrong", 0), found
-    assert found["right"] > 20, found
-    assert found["cut"] + found.get("refused", 0) > 20, found
+    assert found.get("right", 0) > 10, found
+    assert found.get("cut", 0) + found.get("refused", 0) > 10, found
 
 
 @pytest.mark.parametrize("way", ["signal", "threads", "greenlets"])
@@ -140,5 +140,27 @@ def test_lost_script(valkey: Any, kind: str) -> None:
         assert answer.status_code == 503 or "n1" == answer.text, points
         get("/all", 2)
         assert ["n3", "n4"] == [get(path, at).text for path, at in (("/some", 3), ("/all", 4))]
+
+    assert points > 5
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", ["redis2", "redis3", "valkey", "url"])
+def test_other_key(valkey: Any, kind: str) -> None:
+    """The browser's own next request does not find the value of one key under another."""
+    app = make_app(kind, valkey.port)
+    headers = {"Cookie": f"session={sign_in_all(app)[0]}"}
+
+    def get(path: str) -> Any:
+        return app.test_client(use_cookies=False).get(path, headers=headers)
+
+    for path in ["/some", "/role"] * 4:
+        get(path)
+    points = 0
+    while cut_at(points + 1, lambda: get("/some")):
+        points += 1
+
+        assert "guest" == get("/role").text, points
+        get("/role")
 
     assert points > 5
