@@ -248,7 +248,7 @@ class RedisSessionInterface(SessionInterface):
         )
         current = _session_of_request()
         ended = 0
-        own = None if current is None else current._cookie_sid()  # noqa: SLF001
+        own = None if current is None else current._cookie_sid(backend)  # noqa: SLF001
         for page in backend.users.revoke(user, selection, own=own):
             ended += len(page)
             if current is not None:

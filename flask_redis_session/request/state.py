@@ -304,9 +304,9 @@ class SessionState(OwnedMapping):
         elif outcome.phase == "gone" and self._phase == "unproved":
             self._prove(Record("gone"))
 
-    def _cookie_sid(self) -> str | None:
-        """Return the sid that the request's cookie names, without a load."""
-        return None if self._token is None else self._token.sid
+    def _cookie_sid(self, backend: SessionBackend) -> str | None:
+        """Return the sid that the request's cookie names, if it is one of this backend's."""
+        return self._token.sid if self._token and self._backend is backend else None
 
     def _ended_outside(self, backend: SessionBackend, sids: Collection[str]) -> None:
         """Become a new session if this one is among those that the application just ended.
