@@ -300,5 +300,9 @@ def _session_of_request() -> RedisSession | None:
     """Return the session of the current request, if there is one and it is one of these."""
     if not has_request_context():
         return None
-    session = current_session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    try:
+        session = current_session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    except AssertionError:
+        # Flask's own: the session could not be opened, and that is what this request fails by.
+        return None
     return session if isinstance(session, RedisSession) else None
