@@ -163,6 +163,7 @@ class TestSeveralCookies:
 
         assert 1 == answer.value
 
+    @pytest.mark.one_server("a cluster takes a round trip per node")
     @pytest.mark.parametrize("at", [0, 1, 2])
     def test_the_live_one_counts(self, site, at):
         """Of three of our form the one that opens a session is taken, in one round trip more."""
@@ -180,6 +181,7 @@ class TestSeveralCookies:
         assert 1 == answer.value
         assert 2 == cost.round_trips
 
+    @pytest.mark.one_server("a cluster takes a round trip per node")
     def test_the_fourth_is_not_looked_at(self, site):
         """Forged cookies cost little, however many there are."""
         browser = site.browser()
