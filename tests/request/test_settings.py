@@ -334,6 +334,7 @@ class TestChangedAfterwards:
         assert [] == site.interface.list_sessions(23)
         site.close()
 
+    @pytest.mark.one_server("makes the client of one server itself")
     def test_other_client(self, valkey):
         """A test suite may put its own client in the place of the application's."""
         site = Site(valkey, SESSION_REDIS_URL="redis://localhost:1")
