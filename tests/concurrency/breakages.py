@@ -226,7 +226,7 @@ NOTICED = [
     ),
     Breakage(
         "every revocation leaves tombstones",
-        Rewrite("storage.revocation", "_REVOKE", "if ARGV[4] == 'own' then", "if true then"),
+        Rewrite("storage.revocation", "_REVOKE", "if ARGV[5] == 'own' then", "if true then"),
     ),
     Breakage("the same user is revived", _same_user_is_revived),
     Breakage("a late request replaces the cookie", _late_replaces),

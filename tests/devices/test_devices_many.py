@@ -92,7 +92,7 @@ def test_pages_and_ends_them_all(crowd: Server) -> None:
     assert [here.sid, *newest] == sids_in(first)[:50]
     assert 50 == len(sids_in(first))
     assert 50 == len(sids_in(oldest))
-    assert 2 * 3 == cost.round_trips
+    assert 2 * 4 == cost.round_trips
 
     reading = _slow(crowd)
     token = here.token()

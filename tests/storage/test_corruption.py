@@ -168,7 +168,7 @@ def test_field(patient, field, damage, caplog):
     for name, use in USES.items():
         twin = patient.again()
         answer = twin.visit(use)
-        changed = {"b", "x", "_user_id", "user_id", "@user", "@agent", "@ip", field}
+        changed = {"b", "x", "_user_id", "user_id", "@user", "@agent", "@ip", "@signed", field}
 
         assert patient.beside == patient.others(), name
         if not is_open:
