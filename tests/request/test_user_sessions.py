@@ -101,7 +101,7 @@ def test_damaged_times(site, field, damage):
 
     if info is not None:
         times = {"@born": info.created_at, "@seen": info.last_seen_at, "@idle": info.expires_at}
-        assert abs(times[field].timestamp() - score) < 0.001
+        assert abs(times[field].timestamp() - score) < 5
         assert None not in times.values()
     else:
         assert "@born" == field

@@ -116,6 +116,7 @@ def test_commit_stands(site: Site, browser: Any, act: str) -> None:
     assert 1 == browser.read()["a"]
 
 
+@pytest.mark.one_server("in a cluster nothing is sent after a refusal, so nothing is to be undone")
 def test_sign_in_without_a_place(site: Site) -> None:
     """A sign-in whose place in the index cannot be had is undone, and answered with 503."""
     browser = site.browser()
