@@ -111,7 +111,7 @@ class ApplicationBackend:
         """
         fields = self._fields(key, usage)
         record = self.hashes.load(token, fields)
-        if record.idle is not None and self._is_running_out(record):
+        if self._is_running_out(record):
             record = self._touched_early(token, record)
         return record, fields
 

@@ -123,27 +123,12 @@ class Commands:
         self._outage.failed(error)
         return StoreUnavailable(retry_after=self._retry_after)
 
-    def in_order(self, commands: Sequence[Command]) -> list[Any]:
+    def outcomes(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands so that each is carried out before the next, in one round trip if possible.
 
-        :raises WrongType: as :meth:`call`.
-        :raises StoreUnavailable: as :meth:`call`.
-        """
-        client = self._client or self._open()
-        if self.is_cluster or len(commands) == 1:
-            return [self.call(command) for command in commands]
-        replies = self._pipelined(client, commands)
-        # What was carried out is not sent again: a save that ended its session would find it gone.
-        replies = [
-            self.call(command) if isinstance(reply, self._lost_script) else reply
-            for reply, command in zip(replies, commands, strict=True)
-        ]
-        return self._checked(replies, commands)
-
-    def outcomes(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands in order, as :meth:`in_order`; a refusal stands among the replies.
-
-        In a cluster nothing is sent after a command that was refused.
+        A refusal stands among the replies. In a cluster nothing is sent after a command that was
+        refused. What was carried out is not sent again: a save that ended its session would find it
+        gone.
 
         :raises StoreUnavailable: if no reply came.
         """

@@ -91,7 +91,8 @@ class SessionHashes:
         if self._absolute is None or since is None:
             return False
         if not self.clock.is_heard:
-            self.standings([token])[0]
+            # The reply tells the server's time.
+            self.standings([token])
         return since + self._absolute <= self.clock.now()
 
     def _ask(self, token: Token, fields: Sequence[bytes] | None) -> dict[bytes, bytes]:

@@ -111,7 +111,7 @@ def test_bytes(server, decode_responses):
 
     assert {b"a": b"\xff"} == way.call(("HGETALL", b"h"))
     assert [[b"\xff"], b"\xff"] == way.together([("HMGET", b"h", "a"), ("HGET", b"h", "a")])
-    assert [[b"\xff"], b"\xff"] == way.in_order([("HMGET", b"h", "a"), ("HGET", b"h", "a")])
+    assert [[b"\xff"], b"\xff"] == way.together([("HMGET", b"h", "a"), ("HGET", b"h", "a")])
     client.close()
 
 
@@ -123,7 +123,7 @@ def test_nothing_to_send(server):
     assert 0 == cost.calls
 
 
-@pytest.mark.parametrize("send", ["call", "in_order", "together"])
+@pytest.mark.parametrize("send", ["call", "together", "once"])
 def test_wrong_type(server, send, caplog):
     """A key of another type is named, in the error and in the log."""
     way = Commands(lambda: shared_client(server))
@@ -137,7 +137,7 @@ def test_wrong_type(server, send, caplog):
     assert "'x'" in caplog.text
 
 
-@pytest.mark.parametrize("send", ["call", "in_order", "together"])
+@pytest.mark.parametrize("send", ["call", "together", "once"])
 def test_refusal(server, send):
     """Any other refusal is a store that is not available, with the client's error as its cause."""
     way = Commands(lambda: shared_client(server))

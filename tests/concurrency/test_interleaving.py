@@ -598,7 +598,7 @@ class TestNoticed:
         """A commit that falls with the touch of an index is noticed."""
 
         def all_or_nothing(self, token, script, commands):
-            replies = self._redis.in_order(commands)
+            replies = self._redis.together(commands)
             return self._committed(replies[commands.index(script)], token)
 
         monkeypatch.setattr(hashes_module.SessionHashes, "_with_touch", all_or_nothing)
