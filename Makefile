@@ -5,8 +5,8 @@ PYTEST_ARGS ?=
 # Given to the matrix: `make matrix MATRIX_ARGS="--servers redis62 --quick"`; ALL=1: all of it.
 MATRIX_ARGS ?=
 ALL ?=
-# How many tests run at once, each with servers of its own.
-WORKERS ?= 2
+# How many tests run at once, each with servers of its own: they wait more than they compute.
+WORKERS ?= 4
 
 VENV := .venv
 BIN := $(VENV)/bin

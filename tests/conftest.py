@@ -9,6 +9,7 @@ too: see ``clients.py``. With ``REQUIRE_ALL=1`` in the environment a skip is a f
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -235,3 +236,15 @@ def cluster(_cluster: Cluster) -> Cluster:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """An authority, a server's certificate and a client's, for ``Server("redis7", tls=...)``."""
     return Certificates.make(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(autouse=True)
+def _logs_go_on() -> Iterator[None]:
+    """Fail a test that leaves logging or a logger disabled: the next test would miss its lines."""
+    yield
+    names = [name for name in logging.root.manager.loggerDict if logging.getLogger(name).disabled]
+    everything = logging.root.manager.disable
+    for name in names:
+        logging.getLogger(name).disabled = False
+    logging.disable(logging.NOTSET)
+    assert ([], logging.NOTSET) == (names, everything)
