@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 CHECKED := flask_redis_session tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster soak matrix check format bench flask-suite coverage clean
+.PHONY: help demo test test-cluster soak matrix check format bench flask-suite coverage docs clean
 
 help:
 	@echo "make demo         serve the demo on http://127.0.0.1:5000"
@@ -26,6 +26,7 @@ help:
 	@echo "make bench        run the benchmarks"
 	@echo "make flask-suite  run Flask's own tests on these sessions"
 	@echo "make coverage     run the tests and show what they leave out"
+	@echo "make docs         build the site into docs/_build/html, and check its links"
 	@echo "make format       format the code"
 	@echo "make clean        remove what these commands made"
 
@@ -65,8 +66,14 @@ coverage: $(VENV)/.dev
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
+# Always from scratch: a page that was not read again would not warn again.
+docs: $(VENV)/.dev
+	@$(BIN)/python -m sphinx --fresh-env --write-all --fail-on-warning --keep-going --quiet \
+		-b html docs docs/_build/html
+	@echo "The site is in docs/_build/html"
+
 clean:
-	rm -rf $(VENV) .matrix build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) docs/_build .matrix build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

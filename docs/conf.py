@@ -1,0 +1,50 @@
+"""How Sphinx builds the site: `make docs`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project = "flask-redis-session"
+author = "flask-redis-session contributors"
+project_copyright = author
+release = version_of("flask-redis-session")
+version = ".".join(release.split(".")[:2])
+
+extensions = [
+    "myst_parser",
+    "pallets_sphinx_themes",
+    "sphinx.ext.autodoc",
+    "sphinx_click",
+    "repository_links",
+]
+exclude_patterns = ["_build"]
+nitpicky = True
+suppress_warnings = [
+    # Two domains of the theme's, for other projects, do not know how MyST asks.
+    "myst.domains",
+    # The index lists pages that are still to come.
+    "toc.not_readable",
+]
+
+# Each heading can be linked to as GitHub does it: `page.md#its-words`.
+myst_heading_anchors = 4
+myst_enable_extensions = ["colon_fence", "deflist"]
+
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+
+html_theme = "flask"
+html_title = project
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_copyright = False
+html_show_sourcelink = False
+templates_path = ["_templates"]
+html_sidebars = {"**": ["searchbox.html", "pages.html"]}
+# The banner would ask an index on the web which version is the last one.
+version_banner = False
