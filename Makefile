@@ -7,6 +7,9 @@ MATRIX_ARGS ?=
 ALL ?=
 # How many tests run at once, each with servers of its own: they wait more than they compute.
 WORKERS ?= 4
+# The tests that `make package` runs on the wheel: what a file that is missing in it would break.
+WHEEL_TESTS := tests/unit tests/tooling/test_public.py tests/request/test_interface.py \
+	tests/admin/test_cli_users.py tests/devices/test_devices_failure.py
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +17,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 CHECKED := flask_redis_session tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster soak matrix check format bench flask-suite coverage docs clean
+.PHONY: help demo test test-cluster soak matrix check format bench flask-suite coverage docs package clean
 
 help:
 	@echo "make demo         serve the demo on http://127.0.0.1:5000"
@@ -22,11 +25,12 @@ help:
 	@echo "make test-cluster run them on a cluster of three primaries"
 	@echo "make soak         run the tests that take minutes, one after another: half an hour"
 	@echo "make matrix       run the tests with every pair of a server, a client and its options"
-	@echo "make check        check format, style and types"
+	@echo "make check        check format, style, types and workflows"
 	@echo "make bench        run the benchmarks"
 	@echo "make flask-suite  run Flask's own tests on these sessions"
 	@echo "make coverage     run the tests and show what they leave out"
 	@echo "make docs         build the site into docs/_build/html, and check its links"
+	@echo "make package      build sdist and wheel into dist, check them, and test the wheel"
 	@echo "make format       format the code"
 	@echo "make clean        remove what these commands made"
 
@@ -49,6 +53,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict $(CHECKED)
+	$(BIN)/zizmor --offline --quiet .github
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -71,6 +76,12 @@ docs: $(VENV)/.dev
 	@$(BIN)/python -m sphinx --fresh-env --write-all --fail-on-warning --keep-going --quiet \
 		-b html docs docs/_build/html
 	@echo "The site is in docs/_build/html"
+
+package: $(VENV)/.dev
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation >/dev/null
+	@$(BIN)/python -m twine check --strict dist/*
+	@.ci/test-wheel $(BIN)/python -q -n $(WORKERS) $(or $(PYTEST_ARGS),$(WHEEL_TESTS))
 
 clean:
 	rm -rf $(VENV) docs/_build .matrix build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

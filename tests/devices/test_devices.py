@@ -876,7 +876,8 @@ def test_documentation() -> None:
     """The documentation names each option, and no block or template that there is not."""
     root = Path(__file__).parents[2]
     text = (root / "docs" / "devices.md").read_text("utf-8")
-    templates = root / "flask_redis_session" / "devices" / "templates" / "flask_redis_session"
+    package = Path(inspect.getfile(blueprint)).parent
+    templates = package / "templates" / "flask_redis_session"
     sources = {path.name: path.read_text("utf-8") for path in templates.glob("default/*.html")}
     blocks = set(re.findall(r"block (devices_\w+)", "".join(sources.values())))
     blocks.add("devices_style")
