@@ -20,9 +20,9 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx_click",
     "repository_links",
+    "settings_reference",
 ]
 exclude_patterns = ["_build"]
-nitpicky = True
 suppress_warnings = [
     # Two domains of the theme's, for other projects, do not know how MyST asks.
     "myst.domains",

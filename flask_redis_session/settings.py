@@ -9,6 +9,8 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal
 
 from .client.url import check_url, reply_timeout
+from .defaults import DEFAULT_URL as DEFAULT_URL
+from .defaults import DEFAULTS as DEFAULTS
 from .errors import SettingError
 from .storage.record import LONGEST
 
@@ -17,26 +19,6 @@ if TYPE_CHECKING:
 
 #: Returns the user agent and the address to keep of a sign-in; ``None``: keep neither.
 DeviceInfo = Callable[["Request"], "tuple[str | None, str | None] | None"]
-
-DEFAULT_URL = "redis://localhost:6379/0"
-DEFAULT_PREFIX = "session:"
-
-#: Every setting, with its default.
-DEFAULTS: dict[str, Any] = {
-    "SESSION_REDIS": None,
-    "SESSION_REDIS_URL": None,
-    "SESSION_KEY_PREFIX": DEFAULT_PREFIX,
-    "SESSION_USER_KEY": None,
-    "SESSION_USER_LOOKUP": None,
-    "SESSION_PERMANENT": False,
-    "SESSION_LIFETIME": timedelta(days=1),
-    "SESSION_ABSOLUTE_LIFETIME": None,
-    "SESSION_TOUCH_INTERVAL": 60,
-    "SESSION_MAX_PER_USER": None,
-    "SESSION_DEVICE_INFO": True,
-    "SESSION_LOAD": "auto",
-    "SESSION_REVOKE_WAIT": None,
-}
 
 _SURROGATE = "holds a lone surrogate; remove it."
 
