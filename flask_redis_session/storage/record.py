@@ -41,8 +41,8 @@ _ESCAPED = b"@@\\"
 def field_of(key: str) -> bytes:
     """Return the hash field of a session key.
 
-    An ``@`` is put before a key that begins with ``@``. A key that UTF-8 cannot write, or that would
-    then look like one, is escaped.
+    An ``@`` is put before a key that begins with ``@``. A key that UTF-8 cannot write, or that
+    would then look like one, is escaped.
 
     :param key: the key, as in ``session[key]``.
     """
