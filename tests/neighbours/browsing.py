@@ -68,7 +68,7 @@ class _Forms(HTMLParser):
         held = {name: value or "" for name, value in attrs}
         if tag == "form":
             self.found.append(Form(held.get("action", "")))
-        elif tag == "input" and self.found and "name" in held:
+        elif self.found and "name" in held and tag == "input" and held.get("type") != "submit":
             self.found[-1].fields[held["name"]] = held.get("value", "")
 
 
@@ -122,7 +122,7 @@ class Device:
 
     def _show(self, response: requests.Response, status: int) -> Page:
         self.page = page = Page(response)
-        assert status == page.status, page.html
+        assert status == page.status, page.html[-3000:]
         return page
 
     @property

@@ -165,15 +165,15 @@ def test_flask_admin(valkey, devices, tmp_path):
     class Books(sqla.ModelView):  # type: ignore[misc,name-defined]
         form_base_class = secure.SecureForm
 
-    admin.Admin(shop.app).add_view(Books(Book, db.session, endpoint="books"))
+    admin.Admin(shop.app).add_view(Books(Book, db, endpoint="books"))
     with shop.app.app_context():
         db.create_all()
 
     device = devices(shop.app)()
     device.visit("/admin/books/new/")
-    assert "Datensatz wurde erfolgreich erstellt." in device.submit("title", title="Momo").text
+    assert "Eintrag wurde erfolgreich erstellt." in device.submit("title", title="Momo").text
     device.visit("/admin/books/edit/?id=1")
-    assert "erfolgreich gespeichert" in device.submit("title", title="Momo 2").text
+    assert "Eintrag wurde erfolgreich gespeichert." in device.submit("title", title="Momo 2").text
     assert "erfolgreich gelöscht" in device.submit("/delete/", id="1").text
     assert "erfolgreich" not in device.visit("/admin/books/").text
 
@@ -241,9 +241,9 @@ def test_flask_security(valkey, devices, tmp_path):
         new_password_confirm="battery staple",
     )
     assert "for ann@example.org" == changed.text
-    assert phone.visit("/private").url.partition("?")[0].endswith("/login")
+    assert "for ann" not in phone.visit("/private").text
     assert "ended 1" == laptop.post("/everywhere").text
-    assert laptop.visit("/private").url.partition("?")[0].endswith("/login")
+    assert "for ann" not in laptop.visit("/private").text
 
 
 def test_flask_principal(valkey, devices):

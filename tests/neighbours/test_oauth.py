@@ -131,6 +131,6 @@ def test_flask_oidc(valkey, provider, devices):
     @shop.app.get("/private")
     @library.require_login  # type: ignore[untyped-decorator]
     def private() -> Any:
-        return flask.g.oidc_user.name
+        return str(flask.g.oidc_user.unique_id)
 
     check(shop, devices(shop.app), "/private")
