@@ -61,6 +61,8 @@ class Draft:
     :param record: what was loaded; ``None`` unless the session is *live*.
     :param changes: what to write. It is empty if the application said ``modified = False``.
     :param binding: whose the session becomes; ``None`` if it stays whose it is.
+    :param holder: who the user's keys said it was when it was loaded. That is not the one of the
+        record if ``SESSION_USER_KEY`` was another one then.
     :param loaded: the fields that were loaded, as Redis holds them.
     :param dropped: those of them that the request deleted, or that cannot be read.
     :param sid: the public id that the request was told of a session that is not stored yet.
@@ -80,6 +82,7 @@ class Draft:
     record: Record | None = None
     changes: Changes = field(default_factory=Changes)
     binding: Binding | None = None
+    holder: str | None = None
     loaded: Mapping[bytes, bytes] = field(default_factory=dict)
     dropped: Collection[bytes] = ()
     sid: str | None = None

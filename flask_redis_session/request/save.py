@@ -163,7 +163,7 @@ def _not_committed(draft: Draft, what: str) -> Step | Outcome:
 
 def _was_theirs(draft: Draft, binding: Binding) -> bool:
     """Tell whether the session was this user's when it was loaded: then nobody signed in."""
-    return draft.record is not None and draft.record.user == binding.user
+    return draft.record is not None and binding.user in (draft.record.user, draft.holder)
 
 
 def _everything(draft: Draft) -> dict[bytes, bytes]:

@@ -246,6 +246,7 @@ class SessionState(OwnedMapping):
             draft,
             changes=changes,
             binding=binding,
+            holder=self._holder(),
             loaded=self._fields,
             dropped=self._dropped() if binding is not None else (),
             rotates=self._rotates or self._turns_user(changed),

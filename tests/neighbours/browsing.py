@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import urljoin
 
 import flask
-import requests
 from werkzeug.serving import make_server
 
+import requests
 from tests.support.webapp import Site
 
 

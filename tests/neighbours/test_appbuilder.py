@@ -8,8 +8,8 @@ import flask
 import pytest
 
 from flask_redis_session import session
-from tests.neighbours.provider import CLIENT_ID, CLIENT_SECRET
 from tests.neighbours.browsing import Shop
+from tests.neighbours.provider import CLIENT_ID, CLIENT_SECRET
 
 pytest.importorskip("flask_appbuilder", exc_type=ImportError)
 
@@ -32,7 +32,10 @@ def add_app_builder(app: flask.Flask, provider: str, folder: Any) -> None:
     app.config.update(
         SQLALCHEMY_DATABASE_URI=f"sqlite:///{folder}/site.db",
         SQLALCHEMY_ENGINE_OPTIONS={"poolclass": NullPool},
-        LANGUAGES={"en": {"flag": "gb", "name": "English"}, "de": {"flag": "de", "name": "Deutsch"}},
+        LANGUAGES={
+            "en": {"flag": "gb", "name": "English"},
+            "de": {"flag": "de", "name": "Deutsch"},
+        },
         AUTH_TYPE=AUTH_OAUTH,
         AUTH_USER_REGISTRATION=True,
         AUTH_USER_REGISTRATION_ROLE="Admin",
@@ -76,8 +79,7 @@ def add_app_builder(app: flask.Flask, provider: str, folder: Any) -> None:
 
     class Books(ModelView):  # type: ignore[misc]
         datamodel = SQLAInterface(Book)
-        list_columns = ["title"]
-        add_columns = edit_columns = ["title"]
+        list_columns = add_columns = edit_columns = ["title"]  # noqa: RUF012 (as its users do)
 
     CSRFProtect(app)
     with app.app_context():

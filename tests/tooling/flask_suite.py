@@ -26,7 +26,6 @@ FAIL_ANYWAY = {
 }
 
 
-
 def run(*, baseline: bool = False, arguments: Sequence[str] = ()) -> foreign.Outcome:
     """Run Flask's tests in a process of their own.
 
