@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import flask
 import pytest
 
 from tests.neighbours.browsing import Device, served
+
+if TYPE_CHECKING:
+    import flask
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -162,7 +162,7 @@ class Provider:
             def exists_nonce(self, nonce: str, request: Any) -> bool:
                 return False
 
-            def resolve_client_private_key(self, client: Client) -> RSAKey:
+            def resolve_client_private_key(self, client: Client) -> Any:
                 return key
 
             def get_client_algorithm(self, client: Client) -> str:

@@ -90,7 +90,7 @@ def add_app_builder(app: flask.Flask, provider: str, folder: Any) -> None:
         db.create_all()
         builder.add_view(Books, "Books")
 
-    @user_logged_out.connect_via(app)
+    @user_logged_out.connect_via(app)  # type: ignore[untyped-decorator]
     def forget(_: flask.Flask, **__: Any) -> None:
         flask.session.pop("user", None)
 

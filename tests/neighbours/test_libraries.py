@@ -48,13 +48,13 @@ def add_flask_login(app: flask.Flask, **options: Any) -> None:
         return flask.redirect("/login")
 
     @app.get("/private")
-    @library.login_required
+    @library.login_required  # type: ignore[untyped-decorator]
     def private() -> str:
         return f"for {library.current_user.id}"
 
 
 def test_flask_login(valkey, devices):
-    """A lazy ``login_message`` is shown in the visitor's language; the id is a secret no more."""
+    """A lazy ``login_message`` is shown, once; the sign-in rotates, and one device ends both."""
     babel = pytest.importorskip("flask_babel")
     shop = Shop(valkey)
     babel.Babel(shop.app, locale_selector=lambda: "de")
@@ -181,7 +181,7 @@ def test_flask_admin(valkey, devices, tmp_path):
 def test_flask_security(valkey, devices, tmp_path):
     """People sign in by its own pages; the index has what its users give as their id."""
     security = pytest.importorskip("flask_security")
-    from flask_security.models import fsqla_v3
+    fsqla: Any = pytest.importorskip("flask_security.models.fsqla_v3")
     from flask_sqlalchemy import SQLAlchemy
     from sqlalchemy.pool import NullPool
 
@@ -199,12 +199,12 @@ def test_flask_security(valkey, devices, tmp_path):
     )
     app = shop.app
     db = SQLAlchemy(app)
-    fsqla_v3.FsModels.set_db_info(db)
+    fsqla.FsModels.set_db_info(db)
 
-    class Role(db.Model, fsqla_v3.FsRoleMixin):  # type: ignore[misc,name-defined]
+    class Role(db.Model, fsqla.FsRoleMixin):  # type: ignore[misc,name-defined]
         pass
 
-    class User(db.Model, fsqla_v3.FsUserMixin):  # type: ignore[misc,name-defined]
+    class User(db.Model, fsqla.FsUserMixin):  # type: ignore[misc,name-defined]
         pass
 
     app.security = security.Security(  # type: ignore[attr-defined]
@@ -220,7 +220,7 @@ def test_flask_security(valkey, devices, tmp_path):
         user_id = ann.get_id()
 
     @app.get("/private")
-    @security.auth_required("session", within=60)
+    @security.auth_required("session", within=60)  # type: ignore[untyped-decorator]
     def private() -> str:
         return f"for {security.current_user.email}"
 

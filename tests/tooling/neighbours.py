@@ -82,8 +82,16 @@ NEIGHBOURS = [
     ),
     Neighbour(
         "flask-security",
-        [*PLAIN, "tests"],
-        500,
+        [
+            *PLAIN,
+            *("tests/test_basic.py", "tests/test_csrf.py", "tests/test_changeable.py"),
+            *(
+                "tests/test_recoverable.py",
+                "tests/test_passwordless.py",
+                "tests/test_two_factor.py",
+            ),
+        ],
+        150,
         ["flask-mail==0.10.0", "freezegun==1.5.5"],
         is_quick=False,
     ),
