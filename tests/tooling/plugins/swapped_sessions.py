@@ -6,8 +6,11 @@ it is a module by itself, and imports nothing of these tests.
 
 from __future__ import annotations
 
+import http.cookies
 import json
 import os
+import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import _pytest.monkeypatch
 import flask
 import pytest
 import redis
+from werkzeug.test import Client, TestResponse, create_environ
 
 #: Where the tests find Redis; without it the apps keep Flask's own sessions.
 URL = "SWAPPED_SESSIONS_REDIS_URL"
@@ -35,13 +39,37 @@ class _Sessions:
 
         self._make = RedisSessionInterface
         self._client = client
+        self._app: Any = None
 
     def __get__(self, app: flask.Flask | None, owner: type[flask.Flask]) -> Any:
         if app is None:
             return self
         interface = self._make(redis=self._client, prefix="session:")
         app.__dict__["session_interface"] = interface
+        self._app = weakref.ref(app)
         return interface
+
+    def held_after(self, response: TestResponse) -> dict[str, Any] | None:
+        """Return what the session holds that a browser has after a response.
+
+        Flask-Security's tests open its signed cookie; these ask the interface.
+        """
+        jar = http.cookies.SimpleCookie(response.request.headers.get("Cookie", ""))
+        for header in response.headers.getlist("Set-Cookie"):
+            jar.load(header)
+        return self._held(jar["session"].value if "session" in jar else None)
+
+    def held_by(self, client: Client) -> dict[str, Any] | None:
+        """Return what the session holds whose cookie a client has."""
+        cookie = client.get_cookie("session")
+        return self._held(None if cookie is None else cookie.value)
+
+    def _held(self, cookie: str | None) -> dict[str, Any] | None:
+        if cookie is None:
+            return None
+        app = self._app()
+        request = app.request_class(create_environ(headers={"Cookie": f"session={cookie}"}))
+        return {**app.session_interface.open_session(app, request)}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,7 +79,15 @@ def pytest_configure(config: pytest.Config) -> None:
     if URL in os.environ:
         client = redis.Redis.from_url(os.environ[URL])
         config.pluginmanager.register(_Empty(client), "swapped_sessions_empty")
-        flask.Flask.session_interface = _Sessions(client)  # type: ignore[assignment]
+        sessions: Any = _Sessions(client)
+        flask.Flask.session_interface = sessions
+        helpers: Any = sys.modules.get("tests.test_utils")
+        for name, ask in (
+            ("get_session", sessions.held_after),
+            ("get_existing_session", sessions.held_by),
+        ):
+            if hasattr(helpers, name):
+                setattr(helpers, name, ask)
 
 
 class _Empty:
