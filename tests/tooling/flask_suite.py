@@ -33,7 +33,7 @@ def run(*, baseline: bool = False, arguments: Sequence[str] = ()) -> foreign.Out
     :param arguments: further ones for pytest.
     """
     folder = foreign.sources("flask")
-    settings = ["-c", str(folder / "pyproject.toml")]
+    settings = ["-c", "pyproject.toml"]
     return foreign.run(folder, [*settings, *arguments, "tests"], baseline=baseline)
 
 

@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -123,6 +124,8 @@ def run(
     :param extras: a folder with further packages.
     """
     with tempfile.TemporaryDirectory() as scratch, Server("valkey9") as server:
+        # Some tests leave a database behind, which the next run would find.
+        folder = Path(shutil.copytree(folder, Path(scratch) / "sources"))
         outcome = Path(scratch) / "outcome.json"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
         paths = [str(HERE / "plugins"), *([str(extras)] if extras else []), str(HERE.parents[1])]
