@@ -1,4 +1,4 @@
-"""A revocation that loses a reply: it raises, announces nothing that is not so, and can be run again."""
+"""A revocation that loses a reply: it raises, announces nothing wrong, and can be run again."""
 
 from __future__ import annotations
 
