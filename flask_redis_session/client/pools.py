@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
-from queue import Empty
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 from .library import library_of
@@ -20,10 +19,14 @@ def close_idle(client: Any) -> None:
         if close is not None:
             close()
         elif hasattr(pool, "_available_connections"):
-            # Taken out while they are closed, so that nobody is handed one of them.
-            _close(pool._available_connections)  # noqa: SLF001 (no public way leaves out the others)
+            # Under the lock of the pool, nobody is handed one of them meanwhile.
+            with getattr(pool, "_lock", None) or nullcontext():
+                _close(pool._available_connections)  # noqa: SLF001 (no public way leaves out the others)
         else:
-            _close_queued(pool)
+            # A blocking pool has them in a queue, in which ``None`` stands for a new connection.
+            queue = getattr(pool, "pool", None)
+            with getattr(queue, "mutex", None) or nullcontext():
+                _close(getattr(queue, "queue", ()))
 
 
 def _pools(client: Any) -> Iterator[Any]:
@@ -39,25 +42,8 @@ def _pools(client: Any) -> Iterator[Any]:
             yield pool
 
 
-def _close(idle: list[Any]) -> None:
-    closed = []
-    with suppress(IndexError):
-        while True:
-            connection = idle.pop()
-            connection.disconnect()
-            closed.append(connection)
-    idle.extend(closed)
-
-
-def _close_queued(pool: Any) -> None:
-    """Close what a blocking pool has in its queue, where ``None`` stands for a new connection."""
-    queue, taken = getattr(pool, "pool", None), []
-    if queue is None:
-        return
-    with suppress(Empty):
-        while True:
-            taken.append(queue.get_nowait())
-    for connection in taken:
+def _close(idle: Iterable[Any]) -> None:
+    # They stay where they are: whatever interrupts this, the pool loses none.
+    for connection in [*idle]:
         if connection is not None:
             connection.disconnect()
-        queue.put_nowait(connection)
