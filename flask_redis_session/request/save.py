@@ -87,7 +87,8 @@ def _plan_rotated(draft: Draft) -> Step | Outcome:
     """A dead cookie writes into nobody's session; a sign-in gets a session of its own."""
     if draft.binding is not None and draft.signs_in:
         return _create(draft, draft.changes.sets, draft.binding)
-    loses = draft.changes.sets or draft.changes.deletes
+    # Without a token, this request already knows that the session has ended.
+    loses = draft.changes if draft.token is not None else draft.changes.sets
     return _refused(draft, "rotated") if loses else _unchanged(draft, "leave")
 
 

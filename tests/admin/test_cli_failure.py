@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import redis
 from redis.backoff import NoBackoff
@@ -16,6 +18,7 @@ class Striking(redis.Redis):
     """A client that lets something happen before a command of a name is sent."""
 
     name = ""
+    strike: Callable[[], object]
 
     def execute_command(self, *args, **options):
         if args[0] == self.name:
