@@ -130,11 +130,11 @@ def test_at_once(client: Any) -> None:
     over = threading.Event()
 
     def use() -> None:
-        while not over.is_set():
-            try:
+        try:
+            while not over.is_set():
                 client.ping()
-            except BaseException as error:  # noqa: BLE001
-                wrong.append(error)
+        except BaseException as error:  # noqa: BLE001
+            wrong.append(error)
 
     threads = [threading.Thread(target=use) for _ in range(SIZE - 1)]
     for thread in threads:
