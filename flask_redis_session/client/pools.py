@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from queue import Empty
 from typing import Any
 
 from .library import library_of
+
+_NOTHING = object()
 
 
 def close_idle(client: Any) -> None:
@@ -19,14 +22,11 @@ def close_idle(client: Any) -> None:
         if close is not None:
             close()
         elif hasattr(pool, "_available_connections"):
-            # Under the lock of the pool, nobody is handed one of them meanwhile.
-            with getattr(pool, "_lock", None) or nullcontext():
-                _close(pool._available_connections)  # noqa: SLF001 (no public way leaves out the others)
-        else:
+            idle = pool._available_connections  # noqa: SLF001 (no public way leaves out the others)
+            _close(idle.pop, idle.extend)
+        elif queue := getattr(pool, "pool", None):
             # A blocking pool has them in a queue, in which ``None`` stands for a new connection.
-            queue = getattr(pool, "pool", None)
-            with getattr(queue, "mutex", None) or nullcontext():
-                _close(getattr(queue, "queue", ()))
+            _close(queue.get_nowait, lambda taken: [*map(queue.put_nowait, taken)])
 
 
 def _pools(client: Any) -> Iterator[Any]:
@@ -42,8 +42,15 @@ def _pools(client: Any) -> Iterator[Any]:
             yield pool
 
 
-def _close(idle: Iterable[Any]) -> None:
-    # They stay where they are: whatever interrupts this, the pool loses none.
-    for connection in [*idle]:
-        if connection is not None:
-            connection.disconnect()
+def _close(take: Callable[[], Any], give_back: Callable[[list[Any]], object]) -> None:
+    """Close connections; while that lasts they are taken out, so that nobody is handed one."""
+    taken: list[Any] = []
+    try:
+        with suppress(IndexError, Empty):
+            # In one step: no signal handler can raise after one was taken and before it is noted.
+            taken.extend(iter(take, _NOTHING))
+        for connection in taken:
+            if connection is not None:
+                connection.disconnect()
+    finally:
+        give_back(taken)

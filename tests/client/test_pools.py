@@ -85,28 +85,29 @@ def test_in_use(client: Any) -> None:
 
 
 def interrupted(after: int, action: Any) -> bool:
-    """Call something, raise after so many lines of it and of the library; tell whether."""
+    """Call something, raise when so many functions in it have returned; tell whether.
+
+    That is where Python looks for signals.
+    """
     left = after
 
-    def trace(frame: Any, event: str, _: Any) -> Any:
+    def watch(frame: Any, event: str, _: Any) -> None:
         nonlocal left
-        if not any(name in frame.f_code.co_filename for name in PACKAGES):
-            return None
-        # Each line of ours, and of the library's the end of each function.
-        if event == "return" or (event == "line" and "pools.py" in frame.f_code.co_filename):
+        if event not in ("return", "c_return"):
+            return
+        if any(name in frame.f_code.co_filename for name in PACKAGES):
             left -= 1
             if left == 0:
-                sys.settrace(None)
+                sys.setprofile(None)
                 raise Soft
-        return trace
 
-    before = sys.gettrace()
-    sys.settrace(trace)
+    before = sys.getprofile()
+    sys.setprofile(watch)
     try:
         with suppress(Soft):
             action()
     finally:
-        sys.settrace(before)
+        sys.setprofile(before)
     return left <= 0
 
 
