@@ -37,7 +37,7 @@ class View:
     :param notice: what the visitor has just done.
     :param problem: what went wrong, a kind of :func:`~.answers.problem`.
     :param ended: how many sessions were ended before the failure.
-    :param everywhere: whether all sessions of the user were ended.
+    :param everywhere: whether all sessions of the user were ended; ``None``: not known.
     """
 
     options: Options
@@ -46,7 +46,7 @@ class View:
     notice: Notice | None = None
     problem: str | None = None
     ended: int = 0
-    everywhere: bool = False
+    everywhere: bool | None = False
 
     @property
     def base_template(self) -> str:

@@ -48,10 +48,10 @@ def plan(draft: Draft) -> Step | Outcome:
 
     :param draft: what the request wants.
     """
-    if draft.token is None:
-        return _plan_new(draft)
     if draft.phase == "rotated":
         return _plan_rotated(draft)
+    if draft.token is None:
+        return _plan_new(draft)
     return _plan_stored(draft, draft.token)
 
 
@@ -87,7 +87,9 @@ def _plan_rotated(draft: Draft) -> Step | Outcome:
     """A dead cookie writes into nobody's session; a sign-in gets a session of its own."""
     if draft.binding is not None and draft.signs_in:
         return _create(draft, draft.changes.sets, draft.binding)
-    return _refused(draft, "rotated") if draft.changes else _unchanged(draft, "leave")
+    # Without a token, this request already knows that the session has ended.
+    loses = draft.changes if draft.token is not None else draft.changes.sets
+    return _refused(draft, "rotated") if loses else _unchanged(draft, "leave")
 
 
 def _plan_stored(draft: Draft, token: Token) -> Step | Outcome:

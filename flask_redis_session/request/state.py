@@ -323,7 +323,7 @@ class SessionState(OwnedMapping):
         if self._token is not None:
             self._backend.ended(self._token)
         self.clear()
-        if self._phase != "gone":
+        if self._phase not in ("gone", "rotated"):
             self._phase = "new"
         self._token = self._record = None
         self._rotates = self._confirms = self._forced = False

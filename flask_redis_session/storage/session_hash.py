@@ -105,8 +105,6 @@ class SessionHashes:
             values = self._redis.call((HMGET, key, *names))
         except WrongType:
             return {}
-        if not isinstance(values, list) or len(values) != len(names):
-            raise self._redis.mistrust()
         pairs = zip(names, values, strict=True)
         return {name: value for name, value in pairs if value is not None}
 

@@ -27,7 +27,8 @@ from flask_redis_session.storage.record import (
 from flask_redis_session.storage.user_sessions import MOST_SESSIONS
 
 from . import output
-from .group import Refused, json_option, sid_argument, user_argument, with_sessions
+from .failure import Refused
+from .group import json_option, sid_argument, user_argument, with_sessions
 from .users import looked_up
 
 #: Up to how many fields the names of all of them are asked for at once.

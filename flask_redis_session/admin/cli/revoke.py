@@ -16,7 +16,8 @@ from flask_redis_session.storage.record import SessionInfo
 from flask_redis_session.storage.revocation import Selection
 
 from . import output
-from .group import Failed, Refused, cause_of, json_option, sids, user_argument, with_sessions
+from .failure import Failed, Refused, cause_of
+from .group import json_option, sids, user_argument, with_sessions
 from .times import when
 from .users import looked_up
 
@@ -246,15 +247,17 @@ def _end(bar: output.Bar, counts: _Counts, head: dict[str, Any], *, as_json: boo
     :raises Failed: if Redis fails on the way, or too few replicas have it in time.
     """
     ended = 0
-    complete = False
+    outcome: dict[str, Any] = {"complete": False}
     try:
         for count, steps in counts:
             ended += count
             bar.advance(steps)
-        complete = True
+        outcome = {"complete": True}
     except RevocationUnconfirmed as failure:
+        outcome["error"] = str(failure.description)
         raise Failed(str(failure.description)) from failure
     except RevocationIncomplete as failure:
+        outcome["error"] = cause_of(failure)
         raise Failed(
             f"Redis failed after {output.counted(ended)} had been ended: {cause_of(failure)}\n"
             "Run it again to end the rest."
@@ -268,5 +271,5 @@ def _end(bar: output.Bar, counts: _Counts, head: dict[str, Any], *, as_json: boo
         raise
     finally:
         if as_json:
-            output.echo_json({**head, "ended": ended, "complete": complete})
+            output.echo_json({**head, "ended": ended, **outcome})
     return ended
