@@ -210,12 +210,14 @@ class SessionState(LastingMapping):
             sid=self._sid,
             permanent=self.permanent,
             permanent_anew=self._permanent_anew(),
+            own=self._own(),
             is_late=monotonic() - self._opened > TOMBSTONE,
             is_undeliverable=reaches_no_browser(self._request),
         )
         if self._modified is False:
             permanent = self.permanent if self._token is None else self._token.permanent
-            return replace(draft, permanent=permanent)
+            own = None if self._record is None else self._record.own
+            return replace(draft, permanent=permanent, own=own)
         if self._modified is None and not self._mutable:
             return draft
         changes = self._changes()
@@ -264,7 +266,7 @@ class SessionState(LastingMapping):
         """
         if self._wiped:
             return bool(self._assigned)
-        return self._token is not None and self.permanent != self._token.permanent
+        return self._token is not None and self._lasts_otherwise(self._token)
 
     def _take_over(self, outcome: Outcome) -> None:
         """Become what a save made of the session.
@@ -277,6 +279,7 @@ class SessionState(LastingMapping):
             self._settle(outcome.written)
             self._phase, self._token, self._record = "live", outcome.token, outcome.record
             self._sid = None
+            self._is_reassigned = False
             self._rotates = self._confirms = self._forced = False
         elif outcome.phase == "new" and self._phase != "new":
             self._end()
