@@ -615,3 +615,43 @@ class TestApplications:
 
         assert client is not None
         assert 1 == len(site.interface.list_sessions("ann"))
+
+
+class TestPage:
+    """What docs/flask-login.md says to do."""
+
+    def test_everywhere(self, site):
+        """To log out everywhere ends each device, and then the browser's own sign-in."""
+        browser, other = site.browser(), site.browser()
+        for one in (browser, other):
+            one.visit(sign_in(remember=True))
+        browser.visit(each(end_all, logout_user))
+
+        assert [None, None] == [one.visit(who).value for one in (browser, other)]
+        assert browser.cookie is None
+
+    def test_change_of_password(self, site):
+        """A change of password leaves this session, with a fresh secret, and no other one."""
+        browser, other = site.browser(), site.browser()
+        for one in (browser, other):
+            one.visit(sign_in(remember=True))
+        thief = browser.twin()
+        browser.visit(each(confirm_login, lambda: session.clear_user_sessions(keep_current=True)))
+
+        assert ["ann", None, None] == [one.visit(who).value for one in (browser, other, thief)]
+
+    @pytest.mark.parametrize("clears_first", [True, False])
+    def test_order_with_the_cookie(self, server, clears_first):
+        """If the application keeps the remember cookie, ``clear()`` comes before the sign-out."""
+        site = login_site(server, remembers=False)
+        browser = site.browser()
+        browser.visit(sign_in(remember=True))
+        leave = [lambda: session.clear(), logout_user]
+        browser.visit(each(*(leave if clears_first else leave[::-1])))
+
+        assert clears_first == (browser.visit(who).value is None)
+
+
+def end_all():
+    """End every session of whoever is signed in."""
+    return session.clear_user_sessions()
