@@ -16,6 +16,7 @@ from flask_redis_session.errors import (
     RevocationUnconfirmed,
     StoreUnavailable,
 )
+from flask_redis_session.remember_cookie import delete_remember_cookie, has_remember_cookie
 
 from . import answers, csrf
 from .layout import layout_loader
@@ -232,7 +233,11 @@ class _Pages:
             where = address(self.options.signed_out)
         else:
             where = url_for(".signed_out", everywhere=1 if everywhere else None)
-        return answers.ended(count, where, signed_out=True)
+        response = answers.ended(count, where, signed_out=True)
+        if has_remember_cookie(current_app, request):
+            # It would sign this browser in again.
+            delete_remember_cookie(current_app, response)
+        return response
 
 
 def _notice(visitor: Visitor) -> Notice | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from flask import current_app
+
+from flask_redis_session.remember_cookie import keeps_remember_cookie
 from flask_redis_session.storage.record import SessionInfo
 
 from . import csrf
@@ -65,6 +68,11 @@ class View:
         """The URL of the sign-in; ``None`` if it is not known."""
         target = self.options.sign_in
         return address(target) if isinstance(target, str) else None
+
+    @property
+    def may_return(self) -> bool:
+        """Whether a device may sign itself in again, by a remember cookie of Flask-Login's."""
+        return keeps_remember_cookie(current_app)
 
     def agent(self, info: SessionInfo) -> Agent:
         """Return the browser and the system of a session.

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from flask_redis_session.storage.commit import Committed
+from flask_redis_session.storage.commit import Committed, Lifetime
 from flask_redis_session.storage.record import (
     BORN,
     IDLE,
+    OWN,
     SEEN,
     SIGNED,
     USER,
@@ -100,20 +101,28 @@ def _plan_stored(draft: Draft, token: Token) -> Step | Outcome:
             return _refused(draft, "undeliverable")
         # A sign-out must take place, and the old secret opens less from then on.
         rotates = False
-    if draft.changes or draft.turns or draft.forced or rotates:
-        lifetime = draft.terms.lifetime(draft.permanent, fixed=draft.turns)
+    if draft.changes or draft.turns or draft.assigns or draft.forced or rotates:
         return Commit(
-            token, draft.record, draft.changes, draft.binding, rotates, lifetime, draft.confirms
+            token,
+            draft.record,
+            draft.changes,
+            draft.binding,
+            rotates,
+            draft.lifetime,
+            draft.confirms,
         )
     if draft.phase == "unproved" and not (draft.permanent and draft.terms.refreshes):
         return _unchanged(draft, "leave")
-    return Touch(token, draft.record, draft.terms.lifetime(draft.permanent))
+    return Touch(token, draft.record, draft.lifetime)
 
 
 def _create(draft: Draft, content: Mapping[bytes, bytes], binding: Binding) -> Create | Outcome:
     if draft.is_undeliverable:
         return _refused(draft, "undeliverable")
-    lifetime = draft.terms.lifetime(draft.permanent, fixed=True)
+    if draft.own is None:
+        lifetime = draft.terms.lifetime(draft.permanent, "set")
+    else:
+        lifetime = Lifetime(draft.own, "assign")
     return Create(Changes({**content}), binding, draft.permanent, lifetime, draft.sid)
 
 
@@ -136,10 +145,8 @@ def _committed(draft: Draft, step: Commit, reply: Written) -> Outcome:
     cookie: Cookie = "refresh" if draft.permanent or step.token.permanent else "same"
     if step.rotates or draft.owes_cookie:
         cookie = "fresh"
-    token = reply.token
-    if token.permanent != draft.permanent:
-        token = token.turned(permanent=draft.permanent)
     record = record_of(reply.committed, user)
+    token = reply.token.lasting(draft.permanent, record.own)
     signed_in = None if binding is None else user
     return Outcome(cookie, "live", token, record, step.changes, events, signed_in)
 
@@ -191,7 +198,10 @@ def _unchanged(draft: Draft, cookie: Cookie) -> Outcome:
     if draft.owes_cookie and cookie != "clear":
         # An earlier save of this request wrote it, and then something raised.
         cookie = "fresh"
-    return Outcome(cookie, draft.phase, draft.token, draft.record)
+    token = draft.token
+    if token is not None and draft.record is not None:
+        token = token.lasting(draft.permanent, draft.record.own)
+    return Outcome(cookie, draft.phase, token, draft.record)
 
 
 def record_of(committed: Committed, user: str | None) -> Record:
@@ -207,6 +217,8 @@ def record_of(committed: Committed, user: str | None) -> Record:
         fields[IDLE] = committed.idle
     if committed.signed is not None:
         fields[SIGNED] = committed.signed
+    if committed.own is not None:
+        fields[OWN] = committed.own
     if user is not None:
         fields[USER] = user.encode()
     return Record("live", fields)

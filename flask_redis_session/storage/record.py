@@ -20,6 +20,7 @@ SEEN = b"@seen"
 IDLE = b"@idle"
 USER = b"@user"
 SIGNED = b"@signed"
+OWN = b"@own"
 AGENT = b"@agent"
 ADDRESS = b"@ip"
 SECRET = b"@secret:"
@@ -139,6 +140,11 @@ class Record:
     @property
     def signed(self) -> float | None:
         return number(self.fields.get(SIGNED))
+
+    @property
+    def own(self) -> float | None:
+        """Its idle lifetime in seconds, if the application assigned it."""
+        return self.idle if OWN in self.fields else None
 
     @property
     def since(self) -> float | None:

@@ -12,6 +12,7 @@ import click
 from flask_redis_session.admin.keyspace import PAGE, KeySpace
 from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.errors import RevocationIncomplete, RevocationUnconfirmed
+from flask_redis_session.remember_cookie import keeps_remember_cookie
 from flask_redis_session.storage.record import SessionInfo
 from flask_redis_session.storage.revocation import Selection
 
@@ -22,6 +23,11 @@ from .times import when
 from .users import looked_up
 
 When = timedelta | datetime
+
+_REMEMBER = (
+    "Note: a browser with a remember cookie of Flask-Login's can sign itself in again. "
+    "With flask_redis_session.login.remember_by_session(app) there is none."
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -119,6 +125,7 @@ def revoke(
         such = "session" if selection == Selection() else "such session"
         none = f"User {output.quoted(user)} has no {such}."
         click.echo(f"Ended {output.counted(ended)} {of_user}." if ended else none)
+    _tell_of_remember_cookies(backend)
 
 
 @click.command("revoke-all")
@@ -182,6 +189,14 @@ def revoke_all(
         ended = _end(bar, counts, {}, as_json=as_json)
     if not as_json:
         click.echo(f"Ended {output.counted(ended)} {whose}.")
+    _tell_of_remember_cookies(backend)
+
+
+def _tell_of_remember_cookies(backend: ApplicationBackend) -> None:
+    """Say what was not ended, in an application with Flask-Login's remember cookies."""
+    app = backend.app()
+    if app is not None and keeps_remember_cookie(app):
+        click.echo(_REMEMBER, err=True)
 
 
 #: For each step: how many sessions, and how far the bar moves.
