@@ -97,12 +97,8 @@ class ApplicationBackend:
     def _mover(self, imports: ImportSettings) -> Mover:
         from .moving.mover import Mover  # noqa: PLC0415 (most applications have nothing to carry)
 
-        redis = self.redis
-        if imports.redis is not None or imports.url is not None:
-            redis = Commands(lambda: imports.redis if imports.url is None else connect(imports.url))
-        return Mover(
-            imports, self.redis, redis, self.hashes, self.settings.prefix, lambda: self.user_keys
-        )
+        prefix = self.settings.prefix
+        return Mover(imports, self.redis, self.hashes, prefix, user_keys=lambda: self.user_keys)
 
     def carrier(self, app: Flask, request: Request, name: str) -> Callable[[], Arrival] | None:
         """Return what carries the session of an old cookie over; ``None`` if there is none.

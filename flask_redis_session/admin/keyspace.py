@@ -64,6 +64,9 @@ class Count(NamedTuple):
 #: What stands between the prefix and the user's id in the key of an index.
 INDEX = "user:"
 
+#: What stands there in the key of a mark of an import, which is a string and ends by itself.
+MARK = "old:"
+
 #: A session, and its user.
 _Found = tuple[str, bytes | None]
 
@@ -120,7 +123,7 @@ class KeySpace:
                 page.sids.append(rest)
             elif kind == "zset" and rest.startswith(INDEX):
                 page.users.append(rest.removeprefix(INDEX))
-            elif kind != "none":
+            elif kind != "none" and not (kind == "string" and rest.startswith(MARK)):
                 page.others.append(Other(name, kind))
         return page
 

@@ -4,6 +4,7 @@
 -- ARGV[1]  the sid that it would become; '' only looks: what it held is gone
 -- ARGV[2]  'p' if it is permanent, else '-'
 -- ARGV[3]  when the mark ends, in epoch milliseconds
+-- ARGV[4]  'ahead' if this is not the browser that has the old cookie; '' otherwise
 --
 -- The state is 'claimed' (its import has begun), 'became' (it is the session with this sid), 'ready'
 -- (it is, and no browser has come for it yet) or 'spent' (it opens nothing). The time is when the
@@ -52,7 +53,7 @@ elseif state == 'claimed' and age <= FOLLOWED then
 elseif state == 'claimed' and sid ~= '' then
   put('claimed', sid, kind)
   return {key, 'yours', known, kind}
-elseif state == 'ready' then
+elseif state == 'ready' and ARGV[4] == '' then
   put('became', known, known_kind)
   return {key, 'join', known, known_kind}
 elseif state == 'became' and age <= JOINED then

@@ -44,18 +44,23 @@ def content_of(data: Mapping[Any, Any], keys: UserKeys) -> Content | None:
         users = [key.user(data.get(key.key)) for key in keys]
     except UnstorableValue as error:
         # Without its user, nothing could end it.
-        log.error("An old session is not carried over: %s", error)
+        log.warning("An old session is not carried over: %s", error)
         return None
     held = {name: value for name, value in data.items() if name != _PERMANENT}
     if _LOGIN in held and _FRESH in held:
         held[_FRESH] = False
-    fields: dict[bytes, bytes] = {}
-    for name, value in held.items():
-        try:
-            if not isinstance(name, str):
-                raise UnstorableValue(name, "keys must be strings.")
-            fields[field_of(name)] = encode(name, value)
-        except (UnstorableValue, UnicodeEncodeError) as error:
-            log.error("A key of an old session is not carried over: %s", error)
+    fields = dict(filter(None, (_field(name, value) for name, value in held.items())))
     user = next((user for user in users if user is not None), None)
     return Content(fields, user, data.get(_PERMANENT) is True) if fields else None
+
+
+def _field(name: Any, value: Any) -> tuple[bytes, bytes] | None:
+    """Return a key and its value as fields of a hash; ``None`` if they cannot be stored."""
+    if not isinstance(name, str):
+        log.warning("A key of an old session is not carried over: it is no text.")
+        return None
+    try:
+        return field_of(name), encode(name, value)
+    except (UnstorableValue, UnicodeEncodeError) as error:
+        log.warning("A key of an old session is not carried over: %s", error)
+        return None

@@ -63,23 +63,34 @@ class Marks:
         own = f"{self._prefix}user:{user or ''}".encode()
         return [own] if user is None else [own, f"{self._prefix}users".encode()]
 
-    def claim(self, digest: str, sid: str, until: float, *, permanent: bool) -> Claim:
+    def is_known(self, digest: str) -> bool:
+        """Tell whether an old session came over, or opens nothing any more.
+
+        :param digest: the SHA-256 of what was proved.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        text = texts(self._redis, [self.key(digest)])[0]
+        return text is not None and not text.startswith(b"claimed")
+
+    def claim(
+        self, digest: str, sid: str, until: float, *, permanent: bool, ahead: bool = False
+    ) -> Claim:
         """Claim an old session, or say what became of it.
 
         :param digest: the SHA-256 of what was proved.
         :param sid: the sid that it would become; ``""``: nothing is claimed.
         :param until: when its source ends, in epoch seconds.
         :param permanent: whether it is permanent.
+        :param ahead: whether this is not the browser that has the old cookie.
         :raises StoreUnavailable: if Redis fails.
         """
         key = self.key(digest)
-        reply = self._redis.call(_CLAIM.on(key, sid, _kind(permanent), _milliseconds(until)))
+        words = (sid, _kind(permanent), _milliseconds(until), "ahead" if ahead else "")
+        reply = self._redis.call(_CLAIM.on(key, *words))
         _, what, known, kind = self._proven(key, reply, 4)
         return Claim(what.decode(), known.decode(), kind == b"p")
 
-    def follow(
-        self, digest: str, sid: str, state: State, until: float, *, permanent: bool
-    ) -> bool:
+    def follow(self, digest: str, sid: str, state: State, until: float, *, permanent: bool) -> bool:
         """Say what came of a claim; tell whether it still was this one's.
 
         :param digest: the SHA-256 of what was proved.

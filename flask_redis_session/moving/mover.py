@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from flask_redis_session.client.commands import Commands, Script, lua
+from flask_redis_session.client.url import connect
 from flask_redis_session.errors import StoreUnavailable
 from flask_redis_session.request.arrival import NOTHING, Arrival
 from flask_redis_session.request.draft import Terms
@@ -21,7 +22,7 @@ from flask_redis_session.storage.token import Token, new_sid, new_token
 from .content import Content, content_of
 from .flask_session import FlaskSessionStore, decoded
 from .marks import Claim, Marks, State
-from .old_cookie import OldCookie, Proof, old_cookies
+from .old_cookie import OldCookie, Proof, digest_of, old_cookies
 from .settings import FLASK_SESSION, ImportSettings
 
 if TYPE_CHECKING:
@@ -64,7 +65,6 @@ class Mover:
 
     :param settings: which, and from where.
     :param redis: the Redis of the sessions here.
-    :param old_redis: the Redis of Flask-Session's.
     :param hashes: the sessions here.
     :param prefix: their prefix.
     :param user_keys: returns the keys that say whose a session is.
@@ -77,13 +77,13 @@ class Mover:
         self,
         settings: ImportSettings,
         redis: Commands,
-        old_redis: Commands,
         hashes: SessionHashes,
         prefix: str,
+        *,
         user_keys: Callable[[], UserKeys],
     ) -> None:
         self.settings = settings
-        self.store = FlaskSessionStore(old_redis, settings.prefix)
+        self.store = FlaskSessionStore(_old_redis(settings) or redis, settings.prefix)
         self.marks = Marks(redis, prefix, settings.last)
         self._redis = redis
         self._hashes = hashes
@@ -135,18 +135,32 @@ class Mover:
 
     def _old(self, proof: Proof) -> Old | None:
         """Return what a proof stands for; of Flask-Session's, Redis has the rest of the proof."""
-        data, key = proof.content, None
         if proof.source == FLASK_SESSION:
             key = self.store.key(proof.text)
             text = self.store.texts([key])[0]
-            data = None if text is None else decoded(text)
-            if text is not None and data is None:
-                log.warning(_UNREADABLE)
-                return None
-        content = None if data is None else content_of(data, self._user_keys())
-        if content is None and (data is not None or key is None):
+            if text is None:
+                # It may have come over a moment ago.
+                return Old(proof.source, proof.digest, None, None, key)
+            old = self.old_of(proof.text, key, text)
+            return None if old is None or old.content is None else old
+        content = content_of(proof.content or {}, self._user_keys())
+        if content is None:
             return None
-        return Old(proof.source, proof.digest, content, proof.signed_at, key)
+        return Old(proof.source, proof.digest, content, proof.signed_at, None)
+
+    def old_of(self, old_id: str, key: bytes, text: bytes) -> Old | None:
+        """Return an old session of Flask-Session's; ``None`` if its text cannot be read.
+
+        :param old_id: its id.
+        :param key: its key.
+        :param text: what is stored there.
+        """
+        data = decoded(text)
+        if data is None:
+            log.warning(_UNREADABLE)
+            return None
+        content = content_of(data, self._user_keys())
+        return Old(FLASK_SESSION, digest_of(old_id), content, None, key)
 
     def _carried(self, old: Old, terms: Terms, device: Binding) -> Arrival:
         content = old.content
@@ -207,9 +221,7 @@ class Mover:
         if is_over:
             self._undo(sid, user, created)
             state = "spent"
-        is_ours = self.marks.follow(
-            old.digest, sid, state, self.until(old), permanent=permanent
-        )
+        is_ours = self.marks.follow(old.digest, sid, state, self.until(old), permanent=permanent)
         if is_over:
             return None
         if not is_ours:
@@ -241,3 +253,11 @@ class Mover:
         # The browser has the new cookie by now, or another one after it: this request must not
         # replace that. Its own opens nothing.
         return Arrival("rotated", token)
+
+
+def _old_redis(settings: ImportSettings) -> Commands | None:
+    """Return the way to the Redis of Flask-Session's, if it is another one."""
+    url, client = settings.url, settings.redis
+    if url is not None:
+        return Commands(lambda: connect(url))
+    return None if client is None else Commands(lambda: client)

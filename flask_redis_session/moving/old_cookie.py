@@ -80,18 +80,37 @@ class Proof:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of what was proved: what Redis has of it.
+        """The SHA-256 of what was proved.
 
         One signed cookie can be spelled in many ways, because its signature can; so it is not the
         digest of the cookie.
         """
-        return sha256(self.text.encode()).hexdigest()
+        return digest_of(self.text)
 
     def __repr__(self) -> str:
         return f"<Proof of {self.source}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("This cannot be pickled: it holds a secret.")
+
+
+def digest_of(text: str) -> str:
+    """Return what Redis has of what was proved: its SHA-256.
+
+    :param text: what was proved.
+    """
+    return sha256(text.encode()).hexdigest()
+
+
+def id_of(name: bytes, prefix: str) -> str | None:
+    """Return the id in the key of a session of Flask-Session's; ``None`` if it is no such key.
+
+    :param name: the key.
+    :param prefix: of those keys.
+    """
+    start = len(prefix.encode())
+    old_id = name[start:].decode("ascii", "replace")
+    return old_id if _FORMS["id"].fullmatch(old_id) else None
 
 
 def old_cookies(

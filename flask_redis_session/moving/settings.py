@@ -52,7 +52,7 @@ def read_import(
     """Read what an application says of sessions that are carried over, and check it.
 
     :param config: ``app.config``, with a ``SESSION_IMPORT``.
-    :param prefix: the prefix of the sessions here, which is the old one too if nothing else is said.
+    :param prefix: the prefix of the sessions here, which is the old one too by default.
     :param place: checks a client or a URL, and tells which of the two it is.
     :raises SettingError: if something is ill-typed or contradicts another setting.
     """

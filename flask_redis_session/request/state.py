@@ -116,10 +116,9 @@ class SessionState(OwnedMapping):
             self._load(key)
 
     def _load(self, key: str | None) -> None:
-        if self._token is None:
-            self._complete = True
-        else:
+        if self._token is not None:
             self._attempt(partial(self._ask, self._token, key))
+        self._complete = self._complete or self._token is None
 
     def _attempt(self, ask: Callable[[], None]) -> None:
         try:
@@ -129,9 +128,7 @@ class SessionState(OwnedMapping):
                 self._failure = failure
                 raise
             if not self._complete:
-                log.warning(
-                    "A session cannot be loaded for a finished response: it reads as empty."
-                )
+                log.warning("A session cannot be loaded for a finished response: it is empty.")
             self._lacks = self._failure is None
             self._failure, self._complete = failure, True
 

@@ -17,8 +17,9 @@ MAY_USE = {
     "client": {"embedded", "errors"},
     "storage": {"client", "errors"},
     "request": {"storage", "errors"},
-    "face": {"request", "storage", "client", "errors"},
-    "admin": {"face", "request", "storage", "client", "errors"},
+    "moving": {"request", "storage", "client", "errors"},
+    "face": {"moving", "request", "storage", "client", "errors"},
+    "admin": {"face", "moving", "request", "storage", "client", "errors"},
     "devices": {"face", "request", "storage", "errors"},
 }
 MOST_LINES = 330

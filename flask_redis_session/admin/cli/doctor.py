@@ -15,7 +15,7 @@ from flask_redis_session.admin.keyspace import KeySpace
 from flask_redis_session.application import ApplicationBackend
 
 from . import output
-from .group import Refused, json_option, with_sessions
+from .group import Refused, Unusable, json_option, with_sessions
 
 #: How many of each kind are shown to people.
 EXAMPLES = 10
@@ -70,6 +70,12 @@ def doctor(
     """  # noqa: D301
     if delete_others and not fix:
         raise click.UsageError("--delete-others needs --fix.")
+    imports = backend.settings.imports
+    if delete_others and imports is not None:
+        raise Unusable(
+            "SESSION_IMPORT is set: what has another layout may be sessions that have yet to come "
+            "over. Remove SESSION_IMPORT first."
+        )
     prefix = output.plain(backend.settings.prefix)
     if delete_others and not yes:
         _confirm(prefix)
