@@ -58,6 +58,8 @@ class CarriedState(SessionState):
     def _load(self, key: str | None) -> None:
         if self._carry is not None:
             self._attempt(self._arrive)
+            if self._complete:
+                return
         super()._load(key)
 
     def _arrive(self) -> None:

@@ -128,7 +128,9 @@ class SessionState(OwnedMapping):
                 self._failure = failure
                 raise
             if not self._complete:
-                log.warning("A session cannot be loaded for a finished response: it is empty.")
+                log.warning(
+                    "A session cannot be loaded for a finished response: it reads as empty."
+                )
             self._lacks = self._failure is None
             self._failure, self._complete = failure, True
 
