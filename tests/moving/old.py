@@ -88,6 +88,8 @@ class NewSite(Site):
         config = {"SECRET_KEY": SECRET, "SESSION_IMPORT": sources, **config}
         super().__init__(server, **config)
         self.old_name = config.get("SESSION_IMPORT_COOKIE_NAME", "session")
+        # From here on the interface knows its application, with no request yet.
+        assert self.backend is not None
 
     @property
     def backend(self) -> ApplicationBackend:
