@@ -100,7 +100,7 @@ class Ahead:
         claim = mover.marks.claim(old.digest, sid, until, permanent=permanent, ahead=True)
         if claim.what != "yours":
             return "already"
-        mover.tidy(claim)
+        mover.tidy(claim, content.user)
         token = mover.create(old, content, sid, self._terms, Binding(None), state="ready")
         if token is None:
             return "revoked"

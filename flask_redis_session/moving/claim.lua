@@ -13,6 +13,7 @@
 -- Replies {key, what, sid, kind}. What the old cookie means:
 --   yours   this request has claimed it. The sid is that of a claim which was given up; '' if none
 --   wait    another request has claimed it a moment ago
+--   stale   another request has claimed it, and seems to have died; this one only looks
 --   join    for a moment it means the session with this sid
 --   late    not so long ago it became that session
 --   spent   it opens nothing any more
@@ -50,7 +51,9 @@ if state == 'claimed' and known == sid then
   return {key, 'yours', '', kind}
 elseif state == 'claimed' and age <= FOLLOWED then
   return {key, 'wait', known, known_kind}
-elseif state == 'claimed' and sid ~= '' then
+elseif state == 'claimed' and sid == '' then
+  return {key, 'stale', '', ''}
+elseif state == 'claimed' then
   put('claimed', sid, kind)
   return {key, 'yours', known, kind}
 elseif state == 'ready' and ARGV[4] == '' then

@@ -15,7 +15,7 @@ _FOLLOW = Script(lua(__package__, "follow.lua"))
 _REVOKED = Script(lua(__package__, "revoked.lua"))
 
 #: What became of an old session, as ``claim.lua`` tells it.
-What = Literal["yours", "wait", "join", "late", "spent", "none"]
+What = Literal["yours", "wait", "stale", "join", "late", "spent", "none"]
 
 #: What came of a claim, as ``follow.lua`` takes it.
 State = Literal["became", "ready", "spent"]

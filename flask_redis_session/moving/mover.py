@@ -14,7 +14,6 @@ from flask_redis_session.errors import StoreUnavailable
 from flask_redis_session.request.arrival import NOTHING, Arrival
 from flask_redis_session.request.draft import Terms
 from flask_redis_session.request.user import UserKeys
-from flask_redis_session.storage.commit import Committed
 from flask_redis_session.storage.record import Binding, Changes, mark
 from flask_redis_session.storage.session_hash import SessionHashes
 from flask_redis_session.storage.token import Token, new_sid, new_token
@@ -173,29 +172,38 @@ class Mover:
             claim = self.marks.claim(old.digest, sid, self.until(old), permanent=permanent)
             if claim.what == "wait":
                 self.pause(PAUSE)
-            elif content is None or claim.what != "yours":
-                return self._arrived(claim)
-            else:
-                self.tidy(claim)
+            elif content is not None and claim.what == "yours":
+                self.tidy(claim, content.user)
                 token = self.create(old, content, sid, terms, device, state="became")
                 if token is not None:
                     return Arrival("unproved", token, is_new=True, user=content.user)
-                # Revoked meanwhile, or taken over by another request: the mark tells.
-                sid = new_sid()
+                # Revoked meanwhile, or taken over: the mark tells. If it were claimed again, two
+                # slow requests could take it from each other for ever.
+                sid = ""
+            elif claim.what == "stale" and content is not None:
+                break
+            else:
+                return self._arrived(claim)
         raise StoreUnavailable("Another request is carrying this session over.")
 
     def until(self, old: Old) -> float:
         """Return when the source of an old session ends, in epoch seconds."""
         return self.settings.until[old.source]
 
-    def tidy(self, claim: Claim) -> None:
+    def tidy(self, claim: Claim, user: str | None) -> None:
         """End what a claim may have left behind that was given up.
 
         :param claim: the claim that took its place.
+        :param user: whose session it is, as text.
         :raises StoreUnavailable: if Redis fails.
         """
         if claim.sid:
-            self._redis.call(("UNLINK", self._hashes.key(claim.sid)))
+            self._end(claim.sid, user)
+
+    def _end(self, sid: str, user: str | None) -> None:
+        """End a session that nobody has the cookie of."""
+        index = [] if user is None else [("ZREM", self._hashes.index.key(user), sid)]
+        self._redis.together([("UNLINK", self._hashes.key(sid)), *index])
 
     def create(
         self, old: Old, content: Content, sid: str, terms: Terms, device: Binding, *, state: State
@@ -219,25 +227,19 @@ class Mover:
         # either it finds this session there, or this finds its mark.
         is_over = created.what != "saved" or self.marks.is_revoked(user, old.signed_at)
         if is_over:
-            self._undo(sid, user, created)
+            self._end(sid, user)
             state = "spent"
         is_ours = self.marks.follow(old.digest, sid, state, self.until(old), permanent=permanent)
         if is_over:
             return None
         if not is_ours:
-            self._undo(sid, user, created)
+            self._end(sid, user)
             return None
         if old.key is not None and not self.settings.keeps_old:
             # It opens nothing any more, whether it goes or not.
             with suppress(StoreUnavailable):
                 self.store.end(old.key)
         return token
-
-    def _undo(self, sid: str, user: str | None, created: Committed) -> None:
-        """End a session that nobody has the cookie of yet."""
-        self._redis.call(("UNLINK", self._hashes.key(sid)))
-        if user is not None:
-            self._redis.call(self._hashes.index.remove(user, sid, created.now))
 
     def _arrived(self, claim: Claim) -> Arrival:
         """Return what an old cookie means that another request has carried over."""
