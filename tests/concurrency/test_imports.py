@@ -42,7 +42,9 @@ class Worker:
     def __init__(self, server: Server) -> None:
         client: Any = GatedRedis(port=server.port, retry=Retry(NoBackoff(), 0))
         self.site = NewSite(server, redis=client)
-        self.site.backend.mover.pause = self._let_time_pass
+        mover = self.site.backend.mover
+        assert mover is not None
+        mover.pause = self._let_time_pass
         self.cookie = ""
         #: What the response set, what it was, and what the session said of its user.
         self.got: str | None = None
@@ -144,7 +146,7 @@ class Stage:
                 worker.cookie, worker.got, worker.status = self.cookie, None, 0
                 worker.seen = worker.ended = None
             bodies = [
-                (act.__name__, lambda act=act, worker=worker: act(worker))  # type: ignore[misc]
+                (act.__name__, lambda act=act, worker=worker: act(worker))
                 for act, worker in zip(acts, workers, strict=True)
             ]
             return Run(bodies, options, self.look)

@@ -16,11 +16,13 @@ pytestmark = [
 
 @pytest.fixture
 def old(server):
+    """The application with Flask-Session."""
     return OldSite(server)
 
 
 @pytest.fixture
 def site(server):
+    """The application that it becomes."""
     return NewSite(server)
 
 

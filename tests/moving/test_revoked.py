@@ -19,6 +19,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def site(server):
+    """An application that carries old sessions over."""
     return NewSite(server)
 
 
@@ -92,7 +93,7 @@ def test_younger_cookie(site):
     cookie = signed(-3)
     with pytest.MonkeyPatch.context() as patch:
         # This machine's clock is the one that signs.
-        import itsdangerous.timed as timed
+        from itsdangerous import timed
 
         real = timed.time.time
         patch.setattr(timed, "time", type("Clock", (), {"time": staticmethod(lambda: real() + 4)}))

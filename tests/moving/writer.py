@@ -15,7 +15,6 @@ from typing import Any
 import flask
 import flask_session
 import redis
-from flask.testing import FlaskClient
 
 CONTENT: dict[str, dict[str, Any]] = {
     "rich": {
@@ -47,7 +46,7 @@ def main() -> None:
             flask.session.permanent = asked["permanent"]
         return ""
 
-    browser: FlaskClient = app.test_client()
+    browser = app.test_client()
     browser.get("/")
     cookie = browser.get_cookie(app.config["SESSION_COOKIE_NAME"])
     assert cookie is not None
