@@ -44,16 +44,17 @@ class CarriedState(SessionState):
         if carry is not None:
             self._phase, self._complete = "unproved", False
 
-    def _get_permanent(self) -> bool:
+    @property
+    def permanent(self) -> bool:
+        """Whether the session outlives the browser, for ``PERMANENT_SESSION_LIFETIME``."""
         if self._carry is not None and self._permanent is None:
             # The old session says it.
             self._is_stored()
-        return SessionState.permanent.fget(self)  # type: ignore[attr-defined,no-any-return]
+        return super().permanent
 
-    def _set_permanent(self, value: bool) -> None:
+    @permanent.setter
+    def permanent(self, value: bool) -> None:
         SessionState.permanent.fset(self, value)  # type: ignore[attr-defined]
-
-    permanent = property(_get_permanent, _set_permanent, doc=SessionState.permanent.__doc__)
 
     def _load(self, key: str | None) -> None:
         if self._carry is not None:

@@ -52,7 +52,7 @@ class OldSite:
             do = flask.request.environ["do"]
             return {"value": repr(do())}
 
-    def cookie(self, *, permanent: bool | None = None, **values: Any) -> str:
+    def cookie(self, *, permanent: Any = None, **values: Any) -> str:
         """Return the cookie of a new session that holds these values."""
 
         def fill() -> None:
@@ -71,6 +71,12 @@ class OldSite:
         client.get("/", environ_overrides={"do": do})
         found = client.get_cookie(name)
         return "" if found is None else found.value
+
+    @property
+    def serializer(self) -> Any:
+        """What signs the cookies of Flask's own sessions."""
+        interface: Any = self.app.session_interface
+        return interface.get_signing_serializer(self.app)
 
     def read(self, cookie: str) -> dict[str, Any]:
         """Return what the session of a cookie holds."""
@@ -99,6 +105,11 @@ class NewSite(Site):
             backend = backend_of(self.app)
         assert backend is not None
         return backend
+
+    @property
+    def mover(self) -> Any:
+        """What carries the old sessions over."""
+        return self.backend.mover
 
     def comes(self, cookie: str) -> Browser:
         """Return a browser that has an old cookie."""

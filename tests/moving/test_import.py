@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import flask
 import pytest
@@ -40,7 +41,11 @@ class TestCarriedOver:
 
     def test_values_of_flask(self, server):
         """What Flask's own cookie keeps of types is kept."""
-        held = {"pair": (1, 2), "raw": b"\xff", "at": datetime(2026, 1, 2, tzinfo=timezone.utc)}
+        held: Any = {
+            "pair": (1, 2),
+            "raw": b"\xff",
+            "at": datetime(2026, 1, 2, tzinfo=timezone.utc),
+        }
         browser = NewSite(server).comes(OldSite().cookie(**held))
 
         assert held == browser.read()
@@ -167,6 +172,12 @@ class TestCarriedOver:
         assert ["23"] == told
 
 
+def lifetime_of():
+    """Return how long the session of the request lives at most from its creation."""
+    known: Any = session
+    return known.expires_at - known.created_at
+
+
 class TestSignedIn:
     def test_not_known(self, old, site):
         """Nobody knows when the user signed in, until they confirm it."""
@@ -197,7 +208,7 @@ class TestSignedIn:
         """The absolute lifetime counts from the import."""
         site = NewSite(server, SESSION_ABSOLUTE_LIFETIME=100)
         browser = site.comes(old.cookie(user_id=23))
-        left = browser.visit(lambda: session.expires_at - session.created_at).value
+        left = browser.visit(lifetime_of).value
 
         assert timedelta(seconds=100) == left
         site.later(101)
@@ -348,7 +359,7 @@ class TestOnce:
 class TestClaim:
     def claimed(self, old, site, *, age=0.0):
         """Return a cookie whose session somebody has claimed, and then died."""
-        mover = site.backend.mover
+        mover = site.mover
         cookie = old.cookie(user_id=23)
         with site.app.test_request_context(headers={"Cookie": f"session={cookie}"}):
             (found,) = mover.cookies(flask.request, "session")
@@ -375,7 +386,7 @@ class TestClaim:
             waits.append(seconds)
             site.age_marks(1.1)
 
-        site.backend.mover.pause = pause
+        site.mover.pause = pause
 
         assert 23 == site.comes(cookie).read()["user_id"]
         assert 1 == len(waits)
@@ -392,7 +403,7 @@ class TestClaim:
     def test_in_vain(self, old, site):
         """If it takes too long, the request is refused and the browser keeps its cookie."""
         cookie = self.claimed(old, site)
-        site.backend.mover.pause = lambda seconds: None
+        site.mover.pause = lambda seconds: None
         browser = site.comes(cookie)
         answer = browser.visit(lambda: session.get("user_id"), status=503)
 
@@ -568,7 +579,7 @@ class TestFailure:
     def test_no_request(self, old, site):
         """The interface opens a session that comes over without a request context, too."""
         request = site.app.request_class(
-            EnvironBuilder(headers={"Cookie": f"session={old.cookie(user_id=23)}"}).get_environ()
+            EnvironBuilder(headers=[("Cookie", f"session={old.cookie(user_id=23)}")]).get_environ()
         )
         opened = site.interface.open_session(site.app, request)
 
