@@ -24,7 +24,8 @@ def test_every_step(cluster):
     assert [23] * 18 == [each.read()["user_id"] for each in (*browsers, *twins)]
     assert ["Carried over 6 sessions."] == run(site.app, "import").lines
     later = site.comes(f"{11:043}")
+    away = site.comes(OldSite().cookie(user_id=23, n=-1))
     assert [1] == later.read()["cart"]
     assert 18 == later.visit(lambda: session.clear_user_sessions()).value
-    assert {} == site.comes(OldSite().cookie(user_id=23, n=-1)).read()
+    assert {} == away.read()
     assert [{}] * 12 == [each.read() for each in browsers]
