@@ -294,6 +294,16 @@ class TestOnce:
         assert None is joiner.set(step=2).cookie
         assert before == site.sessions()
 
+    def test_not_once_a_websocket_signed_out(self, old, site):
+        """Nor if its user went without a rotation, because no browser would get the cookie."""
+        cookie = old.cookie(user_id=23, step=1)
+        first = site.comes(cookie)
+        first.read()
+        first.visit(lambda: session.pop("user_id"), headers={"Upgrade": "websocket"})
+
+        assert {} == site.comes(cookie).read()
+        assert {"step": 1} == first.read()
+
     def test_not_once_it_was_revoked(self, old, site):
         """Nobody joins once the session was revoked."""
         cookie = old.cookie(user_id=23)

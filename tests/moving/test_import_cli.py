@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import time
+
 import msgspec
 import pytest
 
+from flask_redis_session.moving.old_cookie import digest_of
 from flask_redis_session.storage.record import moment
 from tests.moving.old import NewSite, OldSite, until
 from tests.support.commandline import run
@@ -68,6 +71,19 @@ def test_again_after_a_crash(old, site):
     site.age_marks(100)
     assert {"user_id": 23} == site.comes(cookie).read()
     assert 1 == len(site.sessions())
+
+
+def test_two_commands_at_once(old, site):
+    """A second command does not take for a browser's what the first one has just carried over."""
+    cookie = old.cookie(user_id=23)
+    run(site.app, "import")
+    marks = site.marks()
+    claim = site.mover.marks.claim(
+        digest_of(cookie), "A" * 22, time.time() + 999, permanent=False, ahead=True
+    )
+
+    assert "spent" == claim.what
+    assert marks == site.marks()
 
 
 def test_dry_run(old, site):

@@ -106,6 +106,13 @@ def test_marks_only_move_forward(site):
     assert not opens(site, cookie)
 
 
+def test_no_mark_lies_in_the_future(site):
+    """A revocation with a time to come refuses only what was signed before it."""
+    site.interface.revoke_sessions(23, before=-DAY)
+
+    assert float(site.marks()["user:23"]) <= time.time() + 1
+
+
 def test_marks_end_with_the_import(server):
     """The mark of a user ends with the last source."""
     site = NewSite(server, sources={"flask-session": until(hours=1), "cookie": until(hours=2)})
