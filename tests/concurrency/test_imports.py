@@ -218,19 +218,23 @@ def _stage(request: pytest.FixtureRequest, valkey: Server) -> Iterator[Stage]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize("acts", [*combinations_with_replacement((read, write), 2)])
+@pytest.mark.parametrize(
+    "acts",
+    [*combinations_with_replacement((read, write), 2)],
+    ids=["two read", "one writes", "two write"],
+)
 def test_first_requests(stage: Stage, acts: tuple[Act, ...]) -> None:
     """First requests at once share one session, also if one is so slow that it is overtaken."""
     assert stage.explore(*acts, check=stage.check_shared) > 10
 
 
-@pytest.mark.parametrize("act", [read, write])
+@pytest.mark.parametrize("act", [read, write], ids=["read", "write"])
 def test_revocation(stage: Stage, act: Act) -> None:
     """However a revocation and a first request meet, no session of the user is left."""
     assert stage.explore(act, revoke, check=stage.check_revoked) > 5
 
 
-@pytest.mark.parametrize("act", [read, write])
+@pytest.mark.parametrize("act", [read, write], ids=["read", "write"])
 def test_planter(stage: Stage, act: Act) -> None:
     """However a planter's request and the victim's sign-in meet, the planter is not signed in."""
     assert stage.explore(sign_in, act, check=stage.check_planted) > 10
@@ -248,7 +252,7 @@ def test_sign_out(stage: Stage) -> None:
     assert stage.explore(sign_out, read, check=check) > 10
 
 
-@pytest.mark.parametrize("act", [read, write])
+@pytest.mark.parametrize("act", [read, write], ids=["read", "write"])
 def test_faults(stage: Stage, act: Act) -> None:
     """If a command or its reply is lost on the way, the user stays signed in."""
     assert stage.explore(act, check=stage.check_not_lost, options=FAULTY) > 10
@@ -270,7 +274,9 @@ def test_command(valkey: Server) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("acts", [(read, read, revoke), (read, read, read)], ids=str)
+@pytest.mark.parametrize(
+    "acts", [(read, read, revoke), (read, read, read)], ids=["two, revoke", "three"]
+)
 def test_three(stage: Stage, acts: tuple[Act, ...]) -> None:
     """The same with three at once."""
     check = stage.check_revoked if revoke in acts else stage.check_shared
