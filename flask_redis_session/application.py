@@ -14,6 +14,7 @@ from .client.url import connect
 from .cookie import CookieFlags
 from .device import clipped, device
 from .errors import SettingError, StoreUnavailable
+from .request.arrival import Arrival
 from .request.backend import Loaded, Usage
 from .request.draft import Terms
 from .request.loading import LoadPlans
@@ -25,13 +26,16 @@ from .settings import Settings
 from .signals import session_ended
 from .storage.at_once import Deed
 from .storage.commit import Committed, Lifetime
-from .storage.record import SEEN, Changes, Record, field_of
+from .storage.record import SEEN, Binding, Changes, Record, field_of
 from .storage.session_hash import SessionHashes
 from .storage.token import Token, new_token
 from .storage.user_sessions import UserSessions
 
 if TYPE_CHECKING:
     from flask import Flask, Request
+
+    from .moving.mover import Mover
+    from .moving.settings import ImportSettings
 
 #: After how many loads a request that wants yet another key gets all of them.
 MOST_FETCHES = 3
@@ -69,6 +73,10 @@ class ApplicationBackend:
             most=settings.max_per_user,
             announce=self.announce,
         )
+        #: Carries old sessions over; ``None`` without a ``SESSION_IMPORT``.
+        self.mover = None if settings.imports is None else self._mover(settings.imports)
+        if self.mover is not None:
+            self.users.note = self.mover.marks.revoked
         self._plans = LoadPlans() if settings.load == "auto" else None
         #: The flags of the application's cookie.
         self.cookie_flags = CookieFlags()
@@ -85,6 +93,30 @@ class ApplicationBackend:
         if self.settings.url is None:
             return self.settings.redis
         return connect(self.settings.url)
+
+    def _mover(self, imports: ImportSettings) -> Mover:
+        from .moving.mover import Mover  # noqa: PLC0415 (most applications have nothing to carry)
+
+        prefix = self.settings.prefix
+        return Mover(imports, self.redis, self.hashes, prefix, user_keys=lambda: self.user_keys)
+
+    def carrier(self, app: Flask, request: Request, name: str) -> Callable[[], Arrival] | None:
+        """Return what carries the session of an old cookie over; ``None`` if there is none.
+
+        :param app: the application.
+        :param request: the request that may bring one. Redis is not asked yet.
+        :param name: the name of the cookie of the sessions here.
+        """
+        mover = self.mover
+        cookies = [] if mover is None else mover.cookies(request, name)
+        if mover is None or not cookies:
+            return None
+
+        def carry() -> Arrival:
+            device = Binding(None, *self.device(request))
+            return mover.carry(app, cookies, self.terms(app), device)
+
+        return carry
 
     def terms(self, app: Flask) -> Terms:
         """Return what the settings say of every session at this moment.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from difflib import get_close_matches
 from typing import Any
 
@@ -49,8 +50,31 @@ def give_hints(config: Mapping[str, Any]) -> None:
 
     :param config: ``app.config``.
     """
-    for hint in (*_near_misses(config), *_of_flask_session(config)):
+    for hint in (*_near_misses(config), *_of_flask_session(config), *_of_imports(config)):
         warnings.warn(hint, stacklevel=2)
+
+
+def _of_imports(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what an application has to know that carries old sessions over."""
+    sources = config.get("SESSION_IMPORT")
+    if not isinstance(sources, Mapping):
+        for name in DEFAULTS:
+            if name.startswith("SESSION_IMPORT_") and config.get(name) not in (None, False):
+                yield f"{name} means nothing without SESSION_IMPORT, remove it."
+        return
+    now = datetime.now(timezone.utc)
+    over = [
+        source
+        for source, until in sources.items()
+        if isinstance(until, datetime) and until.utcoffset() is not None and until <= now
+    ]
+    for source in over:
+        yield f"SESSION_IMPORT: {source!r} ended at {sources[source]}, remove it."
+    if len(over) < len(sources):
+        yield (
+            "SESSION_IMPORT: let Redis evict nothing while old sessions are carried over "
+            "(maxmemory-policy noeviction). If it evicts a mark, a spent cookie opens again."
+        )
 
 
 def _near_misses(config: Mapping[str, Any]) -> Iterator[str]:
@@ -64,12 +88,15 @@ def _near_misses(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _of_flask_session(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield a hint for each setting of Flask-Session's that means nothing here."""
-    kind = config.get("SESSION_TYPE")
+    kind, imports = config.get("SESSION_TYPE"), config.get("SESSION_IMPORT") or ()
     if kind is not None:
         is_redis = str(kind).lower() == "redis"
         why = "it is always Redis" if is_redis else f"nothing is kept in {kind!r}: {_ONLY_REDIS}"
         yield f"SESSION_TYPE means nothing to flask-redis-session, remove it; {why}."
     for name, value in config.items():
+        if name == "SESSION_USE_SIGNER" and "flask-session" in imports:
+            # It says how the old cookies are proved.
+            continue
         if value is not None and (name in _INSTEAD or name.startswith(_STORES)):
             why = _INSTEAD.get(name, _ONLY_REDIS)
             yield f"{name} means nothing to flask-redis-session, remove it; {why}."

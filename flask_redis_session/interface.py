@@ -6,7 +6,8 @@ import logging
 import threading
 from collections.abc import Collection
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import after_this_request, current_app, has_app_context, has_request_context, request
 from flask import session as current_session
@@ -14,7 +15,7 @@ from flask.sessions import SessionInterface, SessionMixin
 from flask.signals import got_request_exception
 
 from .application import ApplicationBackend
-from .cookie import as_wanted, read_cookies
+from .cookie import as_wanted, carried_over, read_cookies
 from .errors import StoreUnavailable
 from .hints import give_hints
 from .refusal import refuse, vary
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 #: Where an application keeps its sessions, in ``app.extensions``.
 EXTENSION = "flask_redis_session"
 _NOBODY = (None, None)
+R = TypeVar("R")
 _NO_APPLICATION = (
     "No application is known, nor are its settings: sessions are looked for under the prefix %r. "
     "Call init_app(app), work inside app.app_context(), or give prefix= to say that it is right."
@@ -117,12 +119,14 @@ class RedisSessionInterface(SessionInterface):
     def open_session(self, app: Flask, request: Request) -> RedisSession:
         """Return the session of a request; nothing is asked of Redis until it is used."""
         backend = self._backend_of(app)
-        tokens = read_cookies(request, self.get_cookie_name(app))
-        session = self.session_class(
-            backend, tokens, permanent=backend.settings.permanent, request=request
-        )
-        if tokens and has_request_context():
-            after_this_request(session._finish)  # noqa: SLF001
+        name = self.get_cookie_name(app)
+        tokens = read_cookies(request, name)
+        options: dict[str, Any] = {"permanent": backend.settings.permanent, "request": request}
+        if backend.mover is not None and not tokens:
+            options["carry"] = backend.carrier(app, request, name)
+        session = self.session_class(backend, tokens, **options)
+        if (tokens or "carry" in options) and has_request_context():
+            after_this_request(partial(_finish, session))
         return session
 
     def save_session(self, app: Flask, session: SessionMixin | None, response: Response) -> None:
@@ -142,8 +146,13 @@ class RedisSessionInterface(SessionInterface):
             outcome = session._save(backend.terms(app), backend.send)  # noqa: SLF001
         except StoreUnavailable as failure:
             refuse(app, response, failure)
-            return
-        outcome = as_wanted(outcome, wanted=wanted)
+            outcome, wanted = Outcome("leave", "gone"), None
+        arrival = session._arrival  # noqa: SLF001
+        if arrival is None or arrival.phase != "unproved" or backend.mover is None:
+            outcome = as_wanted(outcome, wanted=wanted)
+        else:
+            outcome = carried_over(outcome, arrival, backend.mover.opens)
+            self._drop_old_cookie(app, response)
         send_events(app, session, outcome.events)
         if outcome.signed_in is not None and outcome.token is not None:
             backend.users.revoke_surplus(outcome.signed_in, keep=outcome.token.sid)
@@ -172,6 +181,14 @@ class RedisSessionInterface(SessionInterface):
             "samesite": self.get_cookie_samesite(app),
             "partitioned": self.get_cookie_partitioned(app),
         }
+
+    def _drop_old_cookie(self, app: Flask, response: Response) -> None:
+        """Delete the cookie of a session that was carried over, if it has a name of its own."""
+        imports = self._backend_of(app).settings.imports
+        if imports is None or imports.keeps_old:
+            return
+        if imports.cookie not in (None, self.get_cookie_name(app)):
+            response.delete_cookie(imports.cookie, **self._cookie_flags(app))
 
     def _send_cookie(
         self, app: Flask, session: RedisSession, response: Response, outcome: Outcome
@@ -297,7 +314,12 @@ def _finish_failed(_: Flask, **__: Any) -> None:
     """Note that a request failed: what comes is its error page, if any, and its teardown."""
     session = _session_of_request()
     if session is not None:
-        session._finish(None)  # noqa: SLF001
+        _finish(session, None)
+
+
+def _finish(session: RedisSession, response: R) -> R:
+    """Note that the response is being finished, which is returned as it is."""
+    return session._finish(response)  # noqa: SLF001
 
 
 def _session_of_request() -> RedisSession | None:

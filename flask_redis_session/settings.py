@@ -15,6 +15,8 @@ from .storage.record import LONGEST
 if TYPE_CHECKING:
     from flask import Request
 
+    from .moving.settings import ImportSettings
+
 #: Returns the user agent and the address to keep of a sign-in; ``None``: keep neither.
 DeviceInfo = Callable[["Request"], "tuple[str | None, str | None] | None"]
 
@@ -36,6 +38,11 @@ DEFAULTS: dict[str, Any] = {
     "SESSION_DEVICE_INFO": True,
     "SESSION_LOAD": "auto",
     "SESSION_REVOKE_WAIT": None,
+    "SESSION_IMPORT": None,
+    "SESSION_IMPORT_COOKIE_NAME": None,
+    "SESSION_IMPORT_REDIS": None,
+    "SESSION_IMPORT_PREFIX": None,
+    "SESSION_IMPORT_KEEP_OLD": False,
 }
 
 _SURROGATE = "holds a lone surrogate; remove it."
@@ -58,6 +65,7 @@ class Settings:
     :param device_info: ``SESSION_DEVICE_INFO``.
     :param load: ``SESSION_LOAD``.
     :param revoke_wait: ``SESSION_REVOKE_WAIT``: replicas, milliseconds.
+    :param imports: ``SESSION_IMPORT`` and what is beside it.
     """
 
     redis: Any
@@ -73,6 +81,7 @@ class Settings:
     device_info: bool | DeviceInfo
     load: Literal["auto", "all"]
     revoke_wait: tuple[int, int] | None
+    imports: ImportSettings | None
 
 
 def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) -> Settings:
@@ -98,6 +107,7 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
         device_info=_device_info(_get(config, "SESSION_DEVICE_INFO")),
         load=_load(_get(config, "SESSION_LOAD")),
         revoke_wait=_revoke_wait(_get(config, "SESSION_REVOKE_WAIT"), client, url),
+        imports=_imports(config, prefix),
     )
     if "PERMANENT_SESSION_LIFETIME" in config:
         _seconds(config, "PERMANENT_SESSION_LIFETIME")
@@ -106,6 +116,15 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
 
 def _get(config: Mapping[str, Any], name: str) -> Any:
     return config.get(name, DEFAULTS.get(name))
+
+
+def _imports(config: Mapping[str, Any], prefix: str | None) -> ImportSettings | None:
+    if _get(config, "SESSION_IMPORT") is None:
+        return None
+    # Most applications have nothing to carry over.
+    from .moving.settings import read_import  # noqa: PLC0415
+
+    return read_import(config, _prefix(config, prefix), _client_or_url)
 
 
 def _server(config: Mapping[str, Any], redis: Any) -> tuple[Any, str | None]:
@@ -121,6 +140,25 @@ def _server(config: Mapping[str, Any], redis: Any) -> tuple[Any, str | None]:
         url = DEFAULT_URL if url is None else url
         check_url(url)
         return None, url
+    _check_client(name, client)
+    if redis is None and url is not None:
+        problem = "is set as well as SESSION_REDIS; remove one of them."
+        raise SettingError("SESSION_REDIS_URL", problem)
+    return client, None
+
+
+def _client_or_url(name: str, value: Any) -> tuple[Any, str | None]:
+    if not isinstance(value, str):
+        _check_client(name, value)
+        return value, None
+    try:
+        check_url(value)
+    except SettingError as error:
+        raise SettingError(name, str(error).removeprefix(f"{error.setting}: ")) from None
+    return None, value
+
+
+def _check_client(name: str, client: Any) -> None:
     if isinstance(client, type):
         raise SettingError(name, f"expects a client, not its class: {client.__name__}().")
     if not callable(getattr(client, "execute_command", None)):
@@ -132,10 +170,6 @@ def _server(config: Mapping[str, Any], redis: Any) -> tuple[Any, str | None]:
         raise SettingError(name, "expects a synchronous client; Flask's sessions are not async.")
     if hasattr(client, "command_stack"):
         raise SettingError(name, "expects a client, not a pipeline of one.")
-    if redis is None and url is not None:
-        problem = "is set as well as SESSION_REDIS; remove one of them."
-        raise SettingError("SESSION_REDIS_URL", problem)
-    return client, None
 
 
 def _prefix(config: Mapping[str, Any], given: Any) -> str:

@@ -321,6 +321,14 @@ class Commands:
         return StoreUnavailable(retry_after=self._retry_after)
 
 
+def text_of(command: Command) -> str:
+    """Return the text of the script that a command runs.
+
+    :param command: the command, as :meth:`Script.on` returns it.
+    """
+    return _SCRIPTS[command[1]].text
+
+
 def _in_full(command: Command) -> Command:
     """Return a script's command with its text, for a server that has lost it."""
-    return ("EVAL", _SCRIPTS[command[1]].text, *command[2:])
+    return ("EVAL", text_of(command), *command[2:])

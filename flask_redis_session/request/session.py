@@ -25,6 +25,7 @@ class RedisSession(AtOnceState, SessionMixin):
     :param tokens: what the request's cookies of our name say.
     :param permanent: whether a new session starts permanent.
     :param request: the request that it is opened for.
+    :param carry: carries the session of an old cookie over; ``None``: there is none.
     """
 
     # Flask's context assigns it when flask.session is used.

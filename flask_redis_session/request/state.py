@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -90,16 +91,17 @@ class SessionState(LastingMapping):
         self._modified = True
 
     def _fetch(self, key: str | None) -> None:
-        # Of threads that share it, one at a time.
-        with self._lock:
+        with self._lock:  # of threads that share it, one at a time
             self._load(key)
 
     def _load(self, key: str | None) -> None:
-        if self._token is None:
-            self._complete = True
-            return
+        if self._token is not None:
+            self._attempt(partial(self._ask, self._token, key))
+        self._complete = self._complete or self._token is None
+
+    def _attempt(self, ask: Callable[[], None]) -> None:
         try:
-            self._ask(self._token, key)
+            ask()
         except StoreUnavailable as failure:
             if not self._is_finishing:
                 self._failure = failure

@@ -16,8 +16,9 @@
 --               last key, and the session ends if there is still none. '' otherwise
 -- ARGV[7]       n, the number of fields to delete
 -- ARGV[8…7+n]   the fields to delete
--- ARGV[8+n…]    field, value, field, value, … to set. '@signed' becomes the server's time, whatever
---               the value is: the user was confirmed. It also does if '@user' becomes another one.
+-- ARGV[8+n…]    field, value, field, value, … to set. '@signed' becomes the server's time: the user
+--               was confirmed; or is not set, if its value is 'never'. It also is if '@user' becomes
+--               another one.
 --
 -- Replies {what, mark, now, born, seen, idle, user, signed, own}. The mark is that of ARGV[1], or of
 -- ARGV[2] for a creation: it shows that the reply is the one to this commit. What became of it:
@@ -115,11 +116,12 @@ if creates or rotates then
   set('@secret:' .. fresh, mark(fresh))
 end
 local sets_users = false
-local signs = false
+local signs, never = false, false
 for i = 8 + deletions, #ARGV, 2 do
   local field, value = ARGV[i], ARGV[i + 1]
   sets_users = sets_users or is_users(field)
   signs = signs or field == '@signed' or (field == '@user' and value ~= user)
+  never = never or (field == '@signed' and value == 'never')
   if field ~= '@signed' then
     set(field, value)
   end
@@ -132,7 +134,7 @@ end
 if held[8] and not own then
   deleted[#deleted + 1] = '@own'
 end
-if signs then
+if signs and not never then
   signed = stamp
   set('@signed', stamp)
 end

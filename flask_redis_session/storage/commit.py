@@ -99,6 +99,8 @@ def commit_command(
             ADDRESS: binding.address and binding.address.encode(),
         }
         sets = {**{name: value for name, value in ours.items() if value}, **sets}
+        if not binding.signs_in:
+            sets = {SIGNED: b"never", **sets}
         if proof:
             deletes = [*deletes, *(name for name, value in ours.items() if not value)]
     if confirms:

@@ -177,11 +177,13 @@ class Binding(NamedTuple):
     :param user: the user's id, as text; ``None``: the session becomes nobody's.
     :param agent: the user agent to keep, if any.
     :param address: the address to keep, if any.
+    :param signs_in: whether the user signs in now; else nobody knows when they did.
     """
 
     user: str | None
     agent: str | None = None
     address: str | None = None
+    signs_in: bool = True
 
 
 def mark(proof: str) -> bytes:

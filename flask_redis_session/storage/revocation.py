@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from flask_redis_session.client.commands import Command, Commands, Script, lua
+from flask_redis_session.client.commands import Command, Commands, Script, lua, text_of
 from flask_redis_session.errors import (
     RevocationIncomplete,
     RevocationUnconfirmed,
@@ -100,6 +100,14 @@ class Revocation:
         if self._wait and self._replicas is not None and self._replicas < self._wait[0]:
             raise RevocationUnconfirmed(self._revoked, self._replicas)
 
+    def begin(self, notes: Sequence[Command]) -> None:
+        """Send what notes that a revocation begins.
+
+        :param notes: scripts that may run twice.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        self._sent(notes)
+
     def of_user(self, user: str, selection: Selection) -> Iterator[list[str]]:
         """Revoke sessions of a user, page by page; yields the sids of each page.
 
@@ -186,7 +194,7 @@ class Revocation:
             return self._redis.once(commands) if commands else []
         # WAIT is about the writes of its own connection, so it goes in the same pipeline. The
         # script goes first: a command that has to be sent again would come after the WAIT.
-        load = ("SCRIPT", "LOAD", _REVOKE.text)
+        load = ("SCRIPT", "LOAD", text_of(commands[0]))
         _, *replies, replicas = self._redis.once([load, *commands, ("WAIT", *self._wait)])
         self._replicas = replicas if self._replicas is None else min(self._replicas, replicas)
         return replies

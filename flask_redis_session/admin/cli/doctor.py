@@ -17,7 +17,7 @@ from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.errors import StoreUnavailable
 
 from . import output
-from .failure import Refused, cause_of, failed
+from .failure import Refused, Unusable, cause_of, failed
 from .group import json_option, with_sessions
 
 #: How many of each kind are shown to people.
@@ -73,6 +73,12 @@ def doctor(
     """  # noqa: D301
     if delete_others and not fix:
         raise click.UsageError("--delete-others needs --fix.")
+    imports = backend.settings.imports
+    if delete_others and imports is not None:
+        raise Unusable(
+            "SESSION_IMPORT is set: what has another layout may be sessions that have yet to come "
+            "over. Remove SESSION_IMPORT first."
+        )
     prefix = output.plain(backend.settings.prefix)
     if delete_others and not yes:
         _confirm(prefix)
