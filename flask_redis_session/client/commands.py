@@ -15,6 +15,7 @@ from typing import Any
 from flask_redis_session.errors import StoreUnavailable, WrongType
 
 from .library import exceptions_of, failures_of, library_of
+from .meter import METER, metered
 from .once import MOVED, by_server, is_ours, sent_once, server_for
 from .outage import Outage
 from .pools import close_idle
@@ -97,8 +98,11 @@ class Commands:
         """
         client = self._client or self._open()
         try:
-            # Whatever a client's decode_responses says, a damaged text must reach us as bytes.
-            reply = client.execute_command(*command, NEVER_DECODE=True)
+            if METER.get() is None:
+                # Whatever a client's decode_responses says, a damaged text must reach us as bytes.
+                reply = client.execute_command(*command, NEVER_DECODE=True)
+            else:
+                (reply,) = metered(_sent, client, [command])
         except self._lost_script as error:
             if command[0] != "EVALSHA":
                 raise self.mistrust() from error
@@ -202,7 +206,7 @@ class Commands:
             for server, places in by_server(client, [*map(_key_of, commands)]):
                 if not is_ours(server):
                     return self.together(commands)
-                found = sent_once(server, [commands[at] for at in places])
+                found = metered(sent_once, server, [commands[at] for at in places])
                 for at, reply in zip(places, found, strict=True):
                     replies[at] = reply
         except self._failures as error:
@@ -235,16 +239,8 @@ class Commands:
         return [Commands(partial(connection, node)) for node in client.get_primaries()]
 
     def _pipelined(self, client: Any, commands: Sequence[Command]) -> list[Any]:
-        pipeline = client.pipeline(transaction=False)
         try:
-            for command in commands:
-                options: dict[str, Any] = {"NEVER_DECODE": True}
-                if self.is_cluster and command[0] in _SCRIPTED:
-                    # Left to itself, redis-py asks a server for the keys of each script. A node
-                    # that is not the right one any more is put right as for any other command.
-                    options["target_nodes"] = [client.get_node_from_key(command[3])]
-                pipeline.execute_command(*command, **options)
-            replies: list[Any] = pipeline.execute(raise_on_error=False)
+            replies = metered(self._through_pipeline, client, commands)
         except self._failures as error:
             raise self._judged(error, commands[0]) from error
         except _UNREADABLE as error:
@@ -253,6 +249,18 @@ class Commands:
             if isinstance(reply, Exception):
                 # It would keep the request alive, by way of the frames that it went through.
                 reply.__traceback__ = None
+        return replies
+
+    def _through_pipeline(self, client: Any, commands: Sequence[Command]) -> list[Any]:
+        pipeline = client.pipeline(transaction=False)
+        for command in commands:
+            options: dict[str, Any] = {"NEVER_DECODE": True}
+            if self.is_cluster and command[0] in _SCRIPTED:
+                # Left to itself, redis-py asks a server for the keys of each script. A node
+                # that is not the right one any more is put right as for any other command.
+                options["target_nodes"] = [client.get_node_from_key(command[3])]
+            pipeline.execute_command(*command, **options)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
         return replies
 
     def _checked(self, replies: list[Any], commands: Sequence[Command]) -> list[Any]:
@@ -302,6 +310,10 @@ class Commands:
                     # Its connection is idle again, and cannot be told from the other idle ones.
                     close_idle(server)
         return StoreUnavailable(retry_after=self._retry_after)
+
+
+def _sent(client: Any, commands: Sequence[Command]) -> list[Any]:
+    return [client.execute_command(*command, NEVER_DECODE=True) for command in commands]
 
 
 def _key_of(command: Command) -> Any:
