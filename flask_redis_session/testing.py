@@ -67,10 +67,12 @@ def _user_key(backend: ApplicationBackend, name: str | None) -> UserKey:
     return found[0]
 
 
-def _identifier(app: Any, client: FlaskClient) -> object:
+def _identifier(app: Flask, client: FlaskClient) -> object:
     """Return by what Flask-Login knows the browser again; another one would not be fresh."""
+    from flask_login.utils import _create_identifier  # noqa: PLC0415
+
     with app.test_request_context(environ_base=client.environ_base):
-        return app.login_manager._session_identifier_generator()  # noqa: SLF001
+        return _create_identifier()
 
 
 def _placed(held: object, inner: tuple[str, ...], user_id: object) -> object:

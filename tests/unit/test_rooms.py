@@ -20,6 +20,8 @@ MAY_USE = {
     "face": {"request", "storage", "client", "errors"},
     "admin": {"face", "request", "storage", "client", "errors"},
     "devices": {"face", "request", "storage", "errors"},
+    "testing": {"face", "request", "storage", "embedded", "errors"},
+    "pytest_plugin": {"testing", "face", "client"},
 }
 MOST_LINES = 330
 MOST_PRIVATE = 9
