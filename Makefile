@@ -5,6 +5,8 @@ PYTEST_ARGS ?=
 # Given to the matrix: `make matrix MATRIX_ARGS="--servers redis62 --quick"`; ALL=1: all of it.
 MATRIX_ARGS ?=
 ALL ?=
+# Given to the neighbours: `make neighbours NEIGHBOURS=--quick`, or the names of packages.
+NEIGHBOURS ?=
 # How many tests run at once, each with servers of its own: they wait more than they compute.
 WORKERS ?= 4
 
@@ -14,7 +16,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 CHECKED := flask_redis_session tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster soak matrix check format bench flask-suite coverage clean
+.PHONY: help demo test test-cluster soak matrix check format bench flask-suite neighbours coverage clean
 
 help:
 	@echo "make demo         serve the demo on http://127.0.0.1:5000"
@@ -25,6 +27,7 @@ help:
 	@echo "make check        check format, style and types"
 	@echo "make bench        run the benchmarks"
 	@echo "make flask-suite  run Flask's own tests on these sessions"
+	@echo "make neighbours   run other projects' own tests with Flask's sessions and with these"
 	@echo "make coverage     run the tests and show what they leave out"
 	@echo "make format       format the code"
 	@echo "make clean        remove what these commands made"
@@ -58,6 +61,9 @@ bench: $(VENV)/.dev
 
 flask-suite: $(VENV)/.dev
 	@$(BIN)/python -m tests.tooling.flask_suite
+
+neighbours: $(VENV)/.dev
+	@$(BIN)/python -m tests.tooling.neighbours $(NEIGHBOURS)
 
 coverage: $(VENV)/.dev
 	@$(BIN)/coverage erase

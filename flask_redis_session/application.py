@@ -98,6 +98,18 @@ class ApplicationBackend:
             refreshes=app.config["SESSION_REFRESH_EACH_REQUEST"],
         )
 
+    def _terms_now(self) -> Terms:
+        # The request keeps it alive.
+        app: Any = self.app()
+        return self.terms(app)
+
+    def idle_lifetime(self, permanent: bool) -> float:
+        """Return the idle lifetime that the settings give a session, in seconds.
+
+        :param permanent: whether it is permanent.
+        """
+        return self._terms_now().lifetime(permanent).idle
+
     def now(self) -> datetime:
         """Return the present (UTC), by Redis's clock as far as it is known."""
         return datetime.fromtimestamp(self.hashes.clock.now(), timezone.utc)
@@ -206,7 +218,8 @@ class ApplicationBackend:
         if isinstance(step, Touch):
             return Touched(self._touch(step))
         if isinstance(step, Create):
-            token = new_token(step.permanent, step.sid)
+            own = step.lifetime.idle if step.lifetime.rule == "assign" else None
+            token = new_token(step.permanent, step.sid).lasting(step.permanent, own)
             created = self.hashes.create(token, step.changes, step.lifetime, step.binding)
             _count(token, created, step.changes.sets)
             return Written(step, token, created)
@@ -233,9 +246,7 @@ class ApplicationBackend:
         :param known: what was loaded of the session; ``None``: nothing was.
         :raises StoreUnavailable: if Redis fails.
         """
-        # The request keeps it alive.
-        app: Any = self.app()
-        lifetime = self.terms(app).lifetime(token.permanent)
+        lifetime = self._terms_now().lifetime(token.permanent)
         committed = self.hashes.at_once(token, deed, lifetime, known)
         _count(token, committed, (deed.field,))
         return committed
@@ -248,7 +259,9 @@ class ApplicationBackend:
             if not self.hashes.is_due(record.born, record.seen, record.idle):
                 return True
         else:
-            alive = self.touches.standing(token, self.hashes.interval.of(step.lifetime.idle))
+            # Only the cookie tells of a shorter lifetime: the session must not end while in use.
+            idle = min(step.lifetime.idle, token.lifetime or step.lifetime.idle)
+            alive = self.touches.standing(token, self.hashes.interval.of(idle))
             if alive is not None:
                 return alive
         # Record it before sending, so that parallel requests do not all touch.

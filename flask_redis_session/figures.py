@@ -62,9 +62,7 @@ def begin(app: Flask, session: RedisSession) -> None:
         METER.set(None)
 
 
-def report(
-    app: Flask, session: RedisSession, came: Outcome | StoreUnavailable | None
-) -> None:
+def report(app: Flask, session: RedisSession, came: Outcome | StoreUnavailable | None) -> None:
     """Tell those who listen what a request did with its session, if it used it.
 
     :param app: the application.

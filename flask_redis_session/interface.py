@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -204,6 +205,9 @@ class RedisSessionInterface(SessionInterface):
                 response.delete_cookie(name, **flags)
         elif outcome.token is not None:
             expires = self.get_expiration_time(app, session)
+            if outcome.token.lifetime is not None:
+                # It was assigned: no setting changes it.
+                expires = datetime.now(timezone.utc) + timedelta(seconds=outcome.token.lifetime)
             response.set_cookie(name, outcome.token.cookie(), expires=expires, **flags)
         vary(response)
         if outcome.cookie == "fresh":

@@ -92,7 +92,7 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
         user_lookup=_user_lookup(_get(config, "SESSION_USER_LOOKUP")),
         permanent=_flag(config, "SESSION_PERMANENT"),
         lifetime=_seconds(config, "SESSION_LIFETIME"),
-        absolute=_optional_seconds(config, "SESSION_ABSOLUTE_LIFETIME"),
+        absolute=optional_seconds(config, "SESSION_ABSOLUTE_LIFETIME"),
         touch_interval=_touch_interval(config),
         max_per_user=_max_per_user(_get(config, "SESSION_MAX_PER_USER")),
         device_info=_device_info(_get(config, "SESSION_DEVICE_INFO")),
@@ -208,7 +208,13 @@ def _seconds(config: Mapping[str, Any], name: str, *, least: float = 0.001) -> f
     return seconds
 
 
-def _optional_seconds(config: Mapping[str, Any], name: str) -> float | None:
+def optional_seconds(config: Mapping[str, Any], name: str) -> float | None:
+    """Return a time among the settings in seconds; ``None`` if it is not set.
+
+    :param config: ``app.config``.
+    :param name: the setting.
+    :raises SettingError: if it is no time, or not a positive one of at most 100 years.
+    """
     return None if _get(config, name) is None else _seconds(config, name)
 
 

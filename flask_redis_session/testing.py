@@ -55,7 +55,9 @@ def _backend(app: Flask) -> ApplicationBackend:
     backend = backend_of(app)
     if backend is None:
         name = type(app.session_interface).__name__
-        raise TypeError(f"The sessions of {app.name!r} are a {name}'s, not a RedisSessionInterface's.")
+        raise TypeError(
+            f"The sessions of {app.name!r} are a {name}'s, not a RedisSessionInterface's."
+        )
     return backend
 
 

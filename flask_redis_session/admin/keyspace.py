@@ -152,12 +152,23 @@ class KeySpace:
             owners = [user for born, user in hashes if number(born) is not None]
             yield Count(len(owners), self._count_signed_in(page.users), owners.count(None))
 
+    def newest(self, users: Sequence[str]) -> list[str | None]:
+        """Return what is last in the index of each user; ``None`` if there is no index.
+
+        :param users: the users' ids, as text.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        index, understood = self._hashes.index, self._redis.understood
+        replies = self._redis.together([(ZREVRANGE, index.key(user), 0, 0) for user in users])
+        return [understood(lambda words: _utf8(words[0]) if words else None, r) for r in replies]
+
     def _count_signed_in(self, users: Sequence[str]) -> int:
         """Return how many of these users have a live session."""
         index = self._hashes.index
-        replies = self._redis.together([(ZREVRANGE, index.key(user), 0, 0) for user in users])
         newest = {
-            user: _utf8(reply[0]) for user, reply in zip(users, replies, strict=True) if reply
+            user: sid
+            for user, sid in zip(users, self.newest(users), strict=True)
+            if sid is not None
         }
         hashes = index.read_fields(list(newest.values()), (BORN, USER))
         alive = {
@@ -241,7 +252,7 @@ class KeySpace:
 
 def _incarnation(node: Commands) -> object:
     """Return what differs between a server and one that was started later or elsewhere."""
-    return node.call(("INFO", "server"))["run_id"]
+    return node.understood(lambda info: info["run_id"], node.call(("INFO", "server")))
 
 
 def _utf8(name: bytes) -> str:

@@ -80,10 +80,7 @@ class AtOnceState(SessionState):
         """Return the field of a key; ``None`` if it is to be changed at the end of the request."""
         if self._wiped or key in self._assigned or key in self._deleted:
             return None
-        try:
-            return field_of(key) if isinstance(key, str) else None
-        except UnicodeEncodeError:
-            return None
+        return field_of(key) if isinstance(key, str) else None
 
     def _at_once(self, deed: Deed) -> Committed | None:
         """Do something to a field of the stored session; ``None``: there is no stored session."""

@@ -37,6 +37,9 @@ class SessionBackend(Protocol):
     def now(self) -> datetime:
         """Return the present, by Redis's clock as far as it is known."""
 
+    def idle_lifetime(self, permanent: bool) -> float:
+        """Return the idle lifetime that the settings give a session, in seconds."""
+
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
         """Load what is needed to know a key, or every key if it is ``None``."""
 

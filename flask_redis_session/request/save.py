@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from flask_redis_session.storage.commit import Committed
+from flask_redis_session.storage.commit import Committed, Lifetime
 from flask_redis_session.storage.record import (
     BORN,
     IDLE,
+    OWN,
     SEEN,
     SIGNED,
     USER,
@@ -48,10 +49,10 @@ def plan(draft: Draft) -> Step | Outcome:
 
     :param draft: what the request wants.
     """
-    if draft.token is None:
-        return _plan_new(draft)
     if draft.phase == "rotated":
         return _plan_rotated(draft)
+    if draft.token is None:
+        return _plan_new(draft)
     return _plan_stored(draft, draft.token)
 
 
@@ -87,7 +88,9 @@ def _plan_rotated(draft: Draft) -> Step | Outcome:
     """A dead cookie writes into nobody's session; a sign-in gets a session of its own."""
     if draft.binding is not None and draft.signs_in:
         return _create(draft, draft.changes.sets, draft.binding)
-    return _refused(draft, "rotated") if draft.changes else _unchanged(draft, "leave")
+    # Without a token, this request already knows that the session has ended.
+    loses = draft.changes if draft.token is not None else draft.changes.sets
+    return _refused(draft, "rotated") if loses else _unchanged(draft, "leave")
 
 
 def _plan_stored(draft: Draft, token: Token) -> Step | Outcome:
@@ -98,20 +101,28 @@ def _plan_stored(draft: Draft, token: Token) -> Step | Outcome:
             return _refused(draft, "undeliverable")
         # A sign-out must take place, and the old secret opens less from then on.
         rotates = False
-    if draft.changes or draft.turns or draft.forced or rotates:
-        lifetime = draft.terms.lifetime(draft.permanent, fixed=draft.turns)
+    if draft.changes or draft.turns or draft.assigns or draft.forced or rotates:
         return Commit(
-            token, draft.record, draft.changes, draft.binding, rotates, lifetime, draft.confirms
+            token,
+            draft.record,
+            draft.changes,
+            draft.binding,
+            rotates,
+            draft.lifetime,
+            draft.confirms,
         )
     if draft.phase == "unproved" and not (draft.permanent and draft.terms.refreshes):
         return _unchanged(draft, "leave")
-    return Touch(token, draft.record, draft.terms.lifetime(draft.permanent))
+    return Touch(token, draft.record, draft.lifetime)
 
 
 def _create(draft: Draft, content: Mapping[bytes, bytes], binding: Binding) -> Create | Outcome:
     if draft.is_undeliverable:
         return _refused(draft, "undeliverable")
-    lifetime = draft.terms.lifetime(draft.permanent, fixed=True)
+    if draft.own is None:
+        lifetime = draft.terms.lifetime(draft.permanent, "set")
+    else:
+        lifetime = Lifetime(draft.own, "assign")
     return Create(Changes({**content}), binding, draft.permanent, lifetime, draft.sid)
 
 
@@ -134,10 +145,8 @@ def _committed(draft: Draft, step: Commit, reply: Written) -> Outcome:
     cookie: Cookie = "refresh" if draft.permanent or step.token.permanent else "same"
     if step.rotates or draft.owes_cookie:
         cookie = "fresh"
-    token = reply.token
-    if token.permanent != draft.permanent:
-        token = token.turned(permanent=draft.permanent)
     record = record_of(reply.committed, user)
+    token = reply.token.lasting(draft.permanent, record.own)
     signed_in = None if binding is None else user
     return Outcome(cookie, "live", token, record, step.changes, events, signed_in)
 
@@ -163,7 +172,7 @@ def _not_committed(draft: Draft, what: str) -> Step | Outcome:
 
 def _was_theirs(draft: Draft, binding: Binding) -> bool:
     """Tell whether the session was this user's when it was loaded: then nobody signed in."""
-    return draft.record is not None and draft.record.user == binding.user
+    return draft.record is not None and binding.user in (draft.record.user, draft.holder)
 
 
 def _everything(draft: Draft) -> dict[bytes, bytes]:
@@ -190,7 +199,10 @@ def _unchanged(draft: Draft, cookie: Cookie) -> Outcome:
     if draft.owes_cookie and cookie != "clear":
         # An earlier save of this request wrote it, and then something raised.
         cookie = "fresh"
-    return Outcome(cookie, draft.phase, draft.token, draft.record)
+    token = draft.token
+    if token is not None and draft.record is not None:
+        token = token.lasting(draft.permanent, draft.record.own)
+    return Outcome(cookie, draft.phase, token, draft.record)
 
 
 def record_of(committed: Committed, user: str | None) -> Record:
@@ -206,6 +218,8 @@ def record_of(committed: Committed, user: str | None) -> Record:
         fields[IDLE] = committed.idle
     if committed.signed is not None:
         fields[SIGNED] = committed.signed
+    if committed.own is not None:
+        fields[OWN] = committed.own
     if user is not None:
         fields[USER] = user.encode()
     return Record("live", fields)

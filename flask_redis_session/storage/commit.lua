@@ -4,9 +4,11 @@
 -- ARGV[1]       digest of the cookie's secret; '' creates the session
 -- ARGV[2]       digest of a fresh secret, to rotate to or to create with; '' keeps the secret
 -- ARGV[3]       idle lifetime in seconds
--- ARGV[4]       'set': @idle becomes ARGV[3].
+-- ARGV[4]       'set': @idle becomes ARGV[3], unless there is '@own'.
+--               'assign': @idle becomes ARGV[3], with '@own': no setting changes it.
+--               'reset': @idle becomes ARGV[3], without '@own'.
 --               Else the idle lifetime of sessions of the other kind (permanent or not): @idle is
---               lowered to ARGV[3], unless it equals this one. Then another request has turned the
+--               lowered to ARGV[3], unless there is '@own' or it equals this one. Then another request has turned the
 --               session into one of the other kind, and this request's cookie is older than that.
 --               A rotation always lowers it: the cookie that it hands out says the present kind.
 -- ARGV[5]       absolute lifetime in seconds; '' for none
@@ -17,16 +19,16 @@
 -- ARGV[8+n…]    field, value, field, value, … to set. '@signed' becomes the server's time, whatever
 --               the value is: the user was confirmed. It also does if '@user' becomes another one.
 --
--- Replies {what, mark, now, born, seen, idle, user, signed}. The mark is that of ARGV[1], or of ARGV[2] for a
--- creation: it shows that the reply is the one to this commit. What became of it:
+-- Replies {what, mark, now, born, seen, idle, user, signed, own}. The mark is that of ARGV[1], or of
+-- ARGV[2] for a creation: it shows that the reply is the one to this commit. What became of it:
 --   saved     the changes are stored
 --   ended     no key of the user's is left, and the session was deleted; after 'wipe' its
 --             tombstones stay
 --   gone      there is no such session; nothing was written
 --   rotated   the cookie's secret was rotated away a moment ago; nothing was written
 --   unknown   the session does not have the cookie's secret; nothing was written
--- The rest is there after 'saved' and 'ended': the server's time, the state before, and '@signed' as
--- it is now.
+-- The rest is there after 'saved' and 'ended': the server's time, the state before, and '@idle',
+-- '@signed' and '@own' as they are now.
 --
 -- A client may send this twice, because the first reply was lost. A rotation or creation that has
 -- already happened is recognized by its fresh secret; it is neither refused nor done again.
@@ -42,15 +44,15 @@ local exact = string.format('%.6f', now)
 
 -- pcall: a key of another type with this name is not a session.
 local held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user',
-  '@secret:' .. proof, '@secret:' .. fresh, '@signed')
+  '@secret:' .. proof, '@secret:' .. fresh, '@signed', '@own')
 if held.err then
   return {'gone', told}
 end
 local born, seen, idle, user = number(held[1]), held[2], number(held[3]), held[4]
-local signed = held[7]
+local signed, own = held[7], held[8]
 
 if fresh ~= '' and held[6] == mark(fresh) and born then
-  return {'saved', told, exact, held[1], seen, held[3], user, signed}
+  return {'saved', told, exact, held[1], seen, held[3], user, signed, own}
 elseif proof == '' then
   if held[1] or held[6] then
     return {'unknown', told}
@@ -67,7 +69,11 @@ elseif not born then
 end
 
 local lifetime = ARGV[3]
-if ARGV[4] ~= 'set' and idle then
+if ARGV[4] == 'assign' or ARGV[4] == 'reset' then
+  own = ARGV[4] == 'assign' and '1'
+elseif own and idle then
+  lifetime = held[3]
+elseif ARGV[4] ~= 'set' and idle then
   if idle < tonumber(lifetime) or (fresh == '' and held[3] == ARGV[4]) then
     lifetime = held[3]
   end
@@ -102,6 +108,9 @@ set('@seen', stamp)
 if lifetime ~= held[3] then
   set('@idle', lifetime)
 end
+if own and not held[8] then
+  set('@own', own)
+end
 if creates or rotates then
   set('@secret:' .. fresh, mark(fresh))
 end
@@ -120,12 +129,15 @@ for i = 8, 7 + deletions do
   signs = signs or (ARGV[i] == '@user' and user)
   deleted[#deleted + 1] = ARGV[i]
 end
+if held[8] and not own then
+  deleted[#deleted + 1] = '@own'
+end
 if signs then
   signed = stamp
   set('@signed', stamp)
 end
 
-local before = {exact, held[1] or stamp, seen, lifetime, user, signed}
+local before = {exact, held[1] or stamp, seen, lifetime, user, signed, own}
 if wipe and not sets_users then
   bury(key, now)
   return {'ended', told, unpack(before)}

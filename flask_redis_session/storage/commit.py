@@ -21,18 +21,23 @@ def _seconds(idle: float) -> str:
     return f"{idle:.3f}".rstrip("0").rstrip(".")
 
 
+#: What becomes of the idle lifetime of a session. *lower*: it is lowered to another one, if it is
+#: longer. *set*: it becomes that one. Neither changes one that the application assigned.
+#: *assign*: it becomes that one, and counts as assigned. *reset*: it does, and no longer counts so.
+Rule = Literal["lower", "set", "assign", "reset"]
+
+
 class Lifetime(NamedTuple):
     """How long a session may be idle.
 
     :param idle: seconds.
-    :param fixed: whether the session takes ``idle`` over; else its own lifetime is only lowered
-        to ``idle``.
+    :param rule: what this means for the lifetime that the session has.
     :param other: the idle lifetime of sessions of the other kind (permanent or not), in seconds.
         A session that has it was turned into one of them, and is not lowered.
     """
 
     idle: float
-    fixed: bool = False
+    rule: Rule = "lower"
     other: float = 0.0
 
 
@@ -47,6 +52,7 @@ class Committed(NamedTuple):
     :param idle: its idle lifetime.
     :param user: its user before.
     :param signed: ``@signed`` as it is now.
+    :param own: ``@own`` as it is now.
     :param value: the JSON text that an increment made, or that was taken.
     :param is_emptied: whether the last key of the user's was taken.
     """
@@ -58,6 +64,7 @@ class Committed(NamedTuple):
     idle: bytes | None = None
     user: str | None = None
     signed: bytes | None = None
+    own: bytes | None = None
     value: bytes | None = None
     is_emptied: bool = False
 
@@ -123,7 +130,7 @@ def commit_arguments(
         proof,
         fresh,
         _seconds(lifetime.idle),
-        "set" if lifetime.fixed else _seconds(lifetime.other),
+        _seconds(lifetime.other) if lifetime.rule == "lower" else lifetime.rule,
         "" if absolute is None else repr(absolute),
         "wipe" if changes.wipe else "spent" if changes.spent else "",
         len(changes.deletes),
@@ -143,7 +150,7 @@ def committed(reply: Any, token: Token) -> Committed | None:
     what, _, *state = reply
     if not state:
         return Committed(what.decode())
-    now, born, seen, idle, user, signed, *at_once = state
+    now, born, seen, idle, user, signed, own, *at_once = state
     value, is_emptied = at_once or (None, 0)
     return Committed(
         what.decode(),
@@ -153,6 +160,7 @@ def committed(reply: Any, token: Token) -> Committed | None:
         idle,
         text(user),
         signed,
+        own,
         value,
         is_emptied=bool(is_emptied),
     )

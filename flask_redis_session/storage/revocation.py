@@ -14,7 +14,7 @@ from flask_redis_session.errors import (
     StoreUnavailable,
 )
 
-from .user_index import Member, UserIndex, members_of
+from .user_index import Member, UserIndex
 
 _REVOKE = Script(lua(__package__, "secrets.lua"), lua(__package__, "revoke.lua"))
 _PAGE = Script(lua(__package__, "page.lua"))
@@ -123,7 +123,7 @@ class Revocation:
             page = _PAGE.on(self._index.key(user), PAGE, below, *place)
             reply = self._redis.together([page, *self._index.remove_dead(user, removable)])[0]
             found = self._index.proven(self._index.key(user), reply)
-            revoked, dead = self._page(user, members_of(found), selection)
+            revoked, dead = self._page(user, self._index.members(found), selection)
             removable = revoked + dead
             yield [sid for sid, _ in revoked]
             if len(found) < 2 * PAGE:
@@ -178,7 +178,7 @@ class Revocation:
     def _verdict(self, key: bytes, reply: Any) -> int:
         if not isinstance(reply, list) or len(reply) != 2 or reply[1] != key:
             raise self._redis.mistrust()
-        return int(reply[0])
+        return self._redis.understood(int, reply[0])
 
     def _sent(self, commands: Sequence[Command]) -> list[Any]:
         # Once: a revocation that was carried out twice would say that it ended nothing.

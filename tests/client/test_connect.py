@@ -713,7 +713,7 @@ def test_a_cluster_takes_credentials(cluster: Cluster) -> None:
     """A cluster URL gives its credentials to each node, and its hosts are where it begins."""
     for node in cluster.nodes:
         node.ask("ACL", "SETUSER", "shop", "on", ">w@rd", "~*", "+@all")
-    client = connect(cluster.url.replace("://", "://shop:w%40rd@"))
+    client = connect(cluster.url.replace("://", "://shop:w%40rd@"), timeout=10)
     for number in range(20):
         client.set(f"key{number}", number)
 
@@ -732,11 +732,12 @@ def test_a_cluster_over_tls(certificates: Certificates) -> None:
         wait_until(
             lambda: b"cluster_state:ok" in server.ask("CLUSTER", "INFO"), "the cluster is well"
         )
-        client = connect(f"rediss+cluster://localhost:{server.port}?ssl_ca_certs={authority}")
+        url = f"rediss+cluster://localhost:{server.port}"
+        client = connect(f"{url}?ssl_ca_certs={authority}", timeout=10)
 
         assert client.set("key", "value")
         with pytest.raises(redis.ConnectionError):
-            connect(f"rediss+cluster://localhost:{server.port}")
+            connect(url, timeout=10)
 
 
 def test_a_client_goes_on_after_a_fork(valkey: Server) -> None:

@@ -126,7 +126,10 @@ def spans():
 
 def shown(valkey, program, **environment):
     """Run a program after the visit's, and return what it shows."""
-    quiet = {"DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false", "DD_TRACE_AGENT_URL": "http://[::1]:1"}
+    quiet = {
+        "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
+        "DD_TRACE_AGENT_URL": "http://[::1]:1",
+    }
     done = subprocess.run(
         [sys.executable, "-c", VISIT + program, valkey.url],
         env={**os.environ, "PYTHONPATH": str(ROOT), **quiet, **environment},
@@ -143,9 +146,7 @@ def shown(valkey, program, **environment):
 def test_opentelemetry(valkey, order):
     """OpenTelemetry sees each command, whenever it comes, and no content."""
     pytest.importorskip("opentelemetry.instrumentation.redis")
-    found = shown(
-        valkey, f"{OPENTELEMETRY}\n{order}; visit(); spans(); visit(); show(spans())"
-    )
+    found = shown(valkey, f"{OPENTELEMETRY}\n{order}; visit(); spans(); visit(); show(spans())")
 
     assert ["EVALSHA", "hgetall", "hgetall", "EVALSHA EVALSHA"] == [name for name, _ in found]
     assert "content" not in str(found)

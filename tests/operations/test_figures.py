@@ -249,7 +249,5 @@ def test_in_threads(site: Site) -> None:
             )
         )
 
-    assert sorted(2 * [n + 1 for n in range(8)]) == sorted(
-        each["figures"].written for each in said
-    )
+    assert sorted(2 * [n + 1 for n in range(8)]) == sorted(each["figures"].written for each in said)
     assert {1} == {each["figures"].round_trips for each in said}

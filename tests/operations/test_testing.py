@@ -29,9 +29,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "testing.md").read_text("utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 #: The files that the page shows, by their names.
-FILES = {
-    code.partition("\n")[0][2:]: code for code in PYTHON if re.match(r"# \w+\.py\n", code)
-}
+FILES = {code.partition("\n")[0][2:]: code for code in PYTHON if re.match(r"# \w+\.py\n", code)}
 
 
 @pytest.fixture

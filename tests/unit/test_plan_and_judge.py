@@ -63,6 +63,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "rotates": {"rotates": True},
     "confirms its user": {"rotates": True, "confirms": True},
     "becomes permanent": {"permanent": True},
+    "assigns a lifetime": {"own": 50.0},
     "signs in": {
         "changes": Changes({b"a": b"1", b"user_id": b"23"}),
         "binding": Binding("23"),
