@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from .client.commands import Commands
+from .client.meter import METER
 from .client.url import connect
 from .cookie import CookieFlags
 from .device import clipped, device
@@ -155,6 +156,10 @@ class ApplicationBackend:
         """
         fields = self._fields(key, usage)
         record = self.hashes.load(token, fields)
+        meter = METER.get()
+        if meter is not None:
+            meter.sid = token.sid
+            meter.loaded.update(record.fields)
         if self._is_running_out(record):
             record = self._touched_early(token, record)
         return record, fields
@@ -248,6 +253,7 @@ class ApplicationBackend:
             own = step.lifetime.idle if step.lifetime.rule == "assign" else None
             token = new_token(step.permanent, step.sid).lasting(step.permanent, own)
             created = self.hashes.create(token, step.changes, step.lifetime, step.binding)
+            _count(token, created, step.changes.sets)
             return Written(step, token, created)
         fresh = step.token.rotated() if step.rotates else None
         committed = self.hashes.commit(
@@ -259,6 +265,7 @@ class ApplicationBackend:
             known=step.record,
             confirms=step.confirms,
         )
+        _count(step.token, committed, step.changes.sets, step.changes.deletes)
         if fresh is not None and committed.what == "saved":
             self.ended(step.token)
         return Written(step, fresh or step.token, committed)
@@ -272,11 +279,14 @@ class ApplicationBackend:
         :raises StoreUnavailable: if Redis fails.
         """
         lifetime = self._terms_now().lifetime(token.permanent)
-        return self.hashes.at_once(token, deed, lifetime, known)
+        committed = self.hashes.at_once(token, deed, lifetime, known)
+        _count(token, committed, (deed.field,))
+        return committed
 
     def _touch(self, step: Touch) -> bool:
         """Touch a session if that is due; tell whether its cookie may be sent again."""
         token, record = step.token, step.record
+        _count(token, Committed("saved"))
         if record is not None:
             if not self.hashes.is_due(record.born, record.seen, record.idle):
                 return True
@@ -321,6 +331,15 @@ class ApplicationBackend:
             raise SettingError("SESSION_DEVICE_INFO", problem)
         agent, address = kept
         return clipped(agent), clipped(address)
+
+
+def _count(token: Token, committed: Committed, *fields: Iterable[bytes]) -> None:
+    """Count the fields that were written, if somebody wants to know."""
+    meter = METER.get()
+    if meter is not None:
+        meter.sid = token.sid
+        if committed.what in ("saved", "ended"):
+            meter.written.update(*fields)
 
 
 def _is_text_or_none(value: object) -> bool:

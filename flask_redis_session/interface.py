@@ -8,6 +8,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 from flask import after_this_request, current_app, has_app_context, has_request_context, request
 from flask import session as current_session
@@ -17,13 +18,14 @@ from flask.signals import got_request_exception
 from .application import ApplicationBackend
 from .cookie import as_wanted, carried_over, read_cookies
 from .errors import StoreUnavailable
+from .figures import begin, report
 from .hints import give_hints
 from .refusal import refuse, vary
 from .request.backend import When
 from .request.outcome import Outcome
 from .request.session import RedisSession
 from .request.user import user_text
-from .settings import read_settings
+from .settings import Settings, read_settings
 from .signals import send_events
 from .storage.record import SessionInfo
 from .storage.revocation import Selection
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
 #: Where an application keeps its sessions, in ``app.extensions``.
 EXTENSION = "flask_redis_session"
+#: Settings of an application that rule over its own, and over what the interface was given, in
+#: ``app.extensions``: ``testing.py`` puts them there.
+ELSEWHERE = "flask_redis_session.elsewhere"
 _NOBODY = (None, None)
 R = TypeVar("R")
 _NO_APPLICATION = (
@@ -65,7 +70,7 @@ class RedisSessionInterface(SessionInterface):
         self._lock = threading.Lock()
         # Used outside of any application context, which would tell which application is meant.
         self._latest: ApplicationBackend | None = None
-        self._applications = 0
+        self._applications: WeakSet[Flask] = WeakSet()
 
     def init_app(self, app: Flask) -> None:
         """Give an application these sessions, and check its settings.
@@ -84,8 +89,8 @@ class RedisSessionInterface(SessionInterface):
     def _prepare(self, app: Flask) -> None:
         """Read an application's settings for the first time, and tell what is odd about them."""
         give_hints(app.config)
-        settings = read_settings(app.config, redis=self._redis, prefix=self._prefix)
-        self._applications += 1
+        settings = self._settings_of(app)
+        self._applications.add(app)
         self._latest = ApplicationBackend(settings, app)
         app.extensions[EXTENSION] = (self, self._latest)
         got_request_exception.connect(_finish_failed, app)
@@ -108,9 +113,15 @@ class RedisSessionInterface(SessionInterface):
             backend.is_in_use = True
         return backend
 
+    def _settings_of(self, app: Flask) -> Settings:
+        if ELSEWHERE in app.extensions:
+            config = {**app.config, **app.extensions[ELSEWHERE]}
+            return read_settings(config, redis=None, prefix=None)
+        return read_settings(app.config, redis=self._redis, prefix=self._prefix)
+
     def _read_again(self, app: Flask) -> None:
         _, checked = app.extensions[EXTENSION]
-        settings = read_settings(app.config, redis=self._redis, prefix=self._prefix)
+        settings = self._settings_of(app)
         if settings != checked.settings:
             changed = ApplicationBackend(settings, app)
             app.extensions[EXTENSION] = (self, changed)
@@ -127,6 +138,7 @@ class RedisSessionInterface(SessionInterface):
         session = self.session_class(backend, tokens, **options)
         if (tokens or "carry" in options) and has_request_context():
             after_this_request(partial(_finish, session))
+        begin(app, session)
         return session
 
     def save_session(self, app: Flask, session: SessionMixin | None, response: Response) -> None:
@@ -134,19 +146,25 @@ class RedisSessionInterface(SessionInterface):
 
         :raises UnstorableValue: if a value has no form in Redis; nothing was written.
         """
-        if not isinstance(session, RedisSession):
-            return
+        if isinstance(session, RedisSession):
+            report(app, session, self._save(app, session, response))
+
+    def _save(
+        self, app: Flask, session: RedisSession, response: Response
+    ) -> Outcome | StoreUnavailable | None:
+        """Save a session, and return what came of it; ``None``: there was nothing to save."""
         if session.accessed:
             vary(response)
         if session._is_done(response.status_code):  # noqa: SLF001
-            return
+            return None
         backend = self._backend_of(app)
+        failed: StoreUnavailable | None = None
         try:
             wanted = self._wants_cookie(app, session)
             outcome = session._save(backend.terms(app), backend.send)  # noqa: SLF001
         except StoreUnavailable as failure:
             refuse(app, response, failure)
-            outcome, wanted = Outcome("leave", "gone"), None
+            outcome, wanted, failed = Outcome("leave", "gone"), None, failure
         arrival = session._arrival  # noqa: SLF001
         if arrival is None or arrival.phase != "unproved" or backend.mover is None:
             outcome = as_wanted(outcome, wanted=wanted)
@@ -158,6 +176,7 @@ class RedisSessionInterface(SessionInterface):
             backend.users.revoke_surplus(outcome.signed_in, keep=outcome.token.sid)
         if outcome.cookie != "leave":
             self._send_cookie(app, session, response, outcome)
+        return failed or outcome
 
     def regenerate(self, session: RedisSession) -> None:
         """Give a session a fresh secret; as Flask-Session's interface does.
@@ -280,7 +299,7 @@ class RedisSessionInterface(SessionInterface):
         """Return the sessions of the current application, or of the one that has these."""
         if has_app_context() and current_app.session_interface is self:
             return self._backend_of(current_app._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001
-        if self._applications > 1:
+        if len(self._applications) > 1:
             raise RuntimeError(
                 "These sessions serve several applications: say which, by app.app_context()."
             )

@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 from flask_redis_session.errors import StoreUnavailable, WrongType
 
 from .library import exceptions_of, failures_of, library_of
-from .once import MOVED, SCRIPTED, by_server, is_ours, key_of, sent_once, server_for
+from .meter import METER, metered
+from .once import MOVED, by_server, is_ours, key_of, sent_once, server_for
 from .outage import Outage
+from .pieces import in_one_piece, one_by_one
 from .pools import close_idle
 from .refusal import is_doubtful
 from .shape import UNREADABLE, is_odd
@@ -99,8 +101,11 @@ class Commands:
         """
         client = self._client or self._open()
         try:
-            # Whatever a client's decode_responses says, a damaged text must reach us as bytes.
-            reply = client.execute_command(*command, NEVER_DECODE=True)
+            if METER.get() is None:
+                # Whatever a client's decode_responses says, a damaged text must reach us as bytes.
+                reply = client.execute_command(*command, NEVER_DECODE=True)
+            else:
+                (reply,) = metered(one_by_one, client, [command])
         except self._lost_script as error:
             if command[0] != "EVALSHA":
                 raise self.mistrust() from error
@@ -217,7 +222,7 @@ class Commands:
             for server, places in by_server(client, commands):
                 if not is_ours(server):
                     return self.together(commands)
-                found = sent_once(server, [commands[at] for at in places])
+                found = metered(sent_once, server, [commands[at] for at in places])
                 for at, reply in zip(places, found, strict=True):
                     replies[at] = reply
         except self._failures as error:
@@ -250,16 +255,8 @@ class Commands:
         return [Commands(partial(connection, node)) for node in client.get_primaries()]
 
     def _pipelined(self, client: Any, commands: Sequence[Command]) -> list[Any]:
-        pipeline = client.pipeline(transaction=False)
         try:
-            for command in commands:
-                options: dict[str, Any] = {"NEVER_DECODE": True}
-                if self.is_cluster and command[0] in SCRIPTED:
-                    # Left to itself, redis-py asks a server for the keys of each script. A node
-                    # that is not the right one any more is put right as for any other command.
-                    options["target_nodes"] = [client.get_node_from_key(command[3])]
-                pipeline.execute_command(*command, **options)
-            replies: list[Any] = pipeline.execute(raise_on_error=False)
+            replies = metered(in_one_piece, client, commands)
         except self._failures as error:
             raise self._judged(error, commands[0]) from error
         except UNREADABLE as error:

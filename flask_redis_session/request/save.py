@@ -188,7 +188,8 @@ def _everything(draft: Draft) -> dict[bytes, bytes]:
 def _refused(draft: Draft, reason: Literal["gone", "rotated", "undeliverable"]) -> Outcome:
     cookie = draft.token or draft.sent
     sid = None if cookie is None else cookie.sid
-    events = [Event("save_refused", {"sid": sid, "reason": reason})]
+    user = None if draft.record is None else draft.record.user
+    events = [Event("save_refused", {"sid": sid, "user_id": user, "reason": reason})]
     if reason == "gone":
         events.append(Event("session_ended", {"sid": sid, "user_id": None, "reason": "gone"}))
     return replace(_unchanged(draft, "leave"), events=tuple(events))
