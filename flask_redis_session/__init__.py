@@ -11,6 +11,7 @@ from .errors import UnstorableValue as UnstorableValue
 from .errors import WrongType as WrongType
 from .interface import RedisSessionInterface as RedisSessionInterface
 from .request.codec.registration import register_type as register_type
+from .request.rule import merged as merged
 from .request.session import RedisSession as RedisSession
 from .storage.record import SessionInfo as SessionInfo
 
@@ -26,6 +27,7 @@ __all__ = [
     "UnreadableValue",
     "UnstorableValue",
     "WrongType",
+    "merged",
     "register_type",
     "session",
 ]

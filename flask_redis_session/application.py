@@ -54,6 +54,7 @@ class ApplicationBackend:
         #: Whether anything was asked of it. Until then the application may change its settings.
         self.is_in_use = app is None
         self.absolute = settings.absolute
+        self.rules = settings.merge
         self.redis = Commands(self._client)
         self.hashes = SessionHashes(
             self.redis,
@@ -214,6 +215,8 @@ class ApplicationBackend:
             known=step.record,
             confirms=step.confirms,
         )
+        if committed.what == "conflict" and committed.stored.keys() != step.changes.guards.keys():
+            raise self.redis.mistrust()
         if fresh is not None and committed.what == "saved":
             self.ended(step.token)
         return Written(step, fresh or step.token, committed)

@@ -23,6 +23,8 @@ from flask_redis_session.storage.commit import Lifetime
 from flask_redis_session.storage.record import Binding, Changes, Record
 from flask_redis_session.storage.token import Token
 
+from .rule import Rule
+
 Phase = Literal["new", "unproved", "live", "rotated", "gone"]
 
 
@@ -63,6 +65,7 @@ class Draft:
     :param binding: whose the session becomes; ``None`` if it stays whose it is.
     :param loaded: the fields that were loaded, as Redis holds them.
     :param dropped: those of them that the request deleted, or that cannot be read.
+    :param rules: how the keys are merged whose changes have a guard.
     :param sid: the public id that the request was told of a session that is not stored yet.
     :param permanent: whether the session is to be permanent.
     :param permanent_anew: the same, if the cookie turns out to open nothing.
@@ -82,6 +85,7 @@ class Draft:
     binding: Binding | None = None
     loaded: Mapping[bytes, bytes] = field(default_factory=dict)
     dropped: Collection[bytes] = ()
+    rules: Mapping[str, Rule] = field(default_factory=dict)
     sid: str | None = None
     permanent: bool = False
     permanent_anew: bool = False

@@ -18,8 +18,8 @@ from flask_redis_session.storage.token import Token
 from .backend import SessionBackend, Usage
 from .delivery import reaches_no_browser
 from .draft import Draft, Phase, Terms
+from .guarded import GuardedMapping
 from .outcome import Outcome, Reply, Step
-from .owner import OwnedMapping
 from .save import save
 from .user import UserKey
 
@@ -33,7 +33,7 @@ R = TypeVar("R")
 TORN = "The session ended or changed its cookie while it was read. Please try again."
 
 
-class SessionState(OwnedMapping):
+class SessionState(GuardedMapping):
     """A mapping that loads itself when it is first used, and knows how it is to be saved.
 
     :param backend: where it comes from.
@@ -251,6 +251,7 @@ class SessionState(OwnedMapping):
             rotates=self._rotates or self._turns_user(changed),
             confirms=self._confirms,
             forced=self._forced,
+            rules=self._backend.rules,
         )
 
     def _save(self, terms: Terms, send: Callable[[Step], Reply]) -> Outcome:
