@@ -10,7 +10,7 @@ import redis.sentinel
 import valkey
 import valkey.asyncio
 
-from flask_redis_session import RedisSessionInterface, SettingError
+from flask_redis_session import RedisSessionInterface, SettingError, merged
 from flask_redis_session.settings import DEFAULTS, read_settings
 from tests.support.clients import application_client
 from tests.support.commandline import run
@@ -49,6 +49,7 @@ def test_defaults():
     assert settings.device_info is True
     assert "auto" == settings.load
     assert None is settings.revoke_wait
+    assert {"_flashes": merged} == settings.merge
 
 
 def test_defaults_may_be_written_down():
@@ -344,3 +345,46 @@ class TestChangedAfterwards:
 
         assert 1 == len(site.interface.list_sessions(23))
         site.close()
+
+
+class TestMerge:
+    """``SESSION_MERGE``: names, or a rule for each."""
+
+    @staticmethod
+    def rule(base, mine, theirs):
+        """Return what is stored."""
+        return theirs
+
+    def test_taken(self):
+        """Names get the built-in rule; ``None`` takes a key out, also the flash messages."""
+        ruled = {"cart": self.rule, "seen": None}
+
+        assert {"_flashes": merged, "cart": merged} == settings_of(SESSION_MERGE=["cart"]).merge
+        assert {"_flashes": merged, "cart": self.rule} == settings_of(SESSION_MERGE=ruled).merge
+        assert {} == settings_of(SESSION_MERGE={"_flashes": None}).merge
+        assert {"_flashes": self.rule} == settings_of(SESSION_MERGE={"_flashes": self.rule}).merge
+
+    @pytest.mark.parametrize(
+        "value",
+        ["cart", None, 1, [1], [None], [["cart"]], ["\ud800"], {"cart": 1}, {1: merged}, {"": "x"}],
+    )
+    def test_refused(self, value):
+        """What is neither is an error that names the setting."""
+        assert "SESSION_MERGE" in str(refused(SESSION_MERGE=value))
+
+    @pytest.mark.parametrize(
+        ("keys", "named"),
+        [
+            (None, "user_id"),
+            (None, "_user_id"),
+            ("uid", "uid"),
+            ("user.sub", "user"),
+            (("a", "b.c"), "b"),
+        ],
+    )
+    @pytest.mark.parametrize("rule", [merged, None])
+    def test_a_users_key(self, keys, named, rule):
+        """A key that says whose the session is, or the first name of its path, is never merged."""
+        error = refused(SESSION_USER_KEY=keys, SESSION_MERGE={named: rule})
+
+        assert f"SESSION_MERGE holds {named!r}" in str(error)
