@@ -387,4 +387,4 @@ class TestMerge:
         """A key that says whose the session is, or the first name of its path, is never merged."""
         error = refused(SESSION_USER_KEY=keys, SESSION_MERGE={named: rule})
 
-        assert f"SESSION_MERGE holds {named!r}" in str(error)
+        assert f"SESSION_MERGE: holds {named!r}" in str(error)
