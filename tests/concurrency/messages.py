@@ -117,14 +117,21 @@ _CLEARING = {o.CLEAR.name, o.SIGN_IN_CLEARED.name, o.RESTORE.name}
 _OVERWRITING = {o.NEST.name, RESET.name, *_CLEARING}
 
 
-def check(world: World) -> None:
-    """Check that no message and no addition is lost, and none that was shown is there again."""
-    counting.check(world)
+class Became(NamedTuple):
+    """What became of the messages and additions of a run, in session A."""
+
+    lost: set[str]
+    again: set[str]
+    twice: set[str]
+
+
+def became(world: World) -> Became:
+    """Return which messages are lost, which were shown and are stored, and what is there twice."""
     done = [each for each in _done if each.world is world]
     _done.clear()
     held = world.now.hashes.get(sid_of("A"))
     if held is None:
-        return
+        return Became(set(), set(), set())
     names = {each.name for each in world.operations}
     saved = [
         each
@@ -134,24 +141,31 @@ def check(world: World) -> None:
         and each.answer.sid == sid_of("A")
     ]
     stored = json.loads(held.get(FLASHES, "[]"))
-    shown = [value for each in done if each.what == "show" for value in each.values]
+    cart = [] if names & _OVERWRITING else json.loads(held.get("cart", "[]"))
+    lost, again = set[str](), set[str]()
     if not names & _CLEARING:
-        flashed = [OLD, *(value for each in saved if each.what == "flash" for value in each.values)]
-        lost = {*flashed} - {*stored} - {*shown}
-        _hold(not lost, f"these messages are lost: {lost}")
-    gone = {value for each in saved if each.what == "show" for value in each.values}
+        shown = _values(done, "show")
+        lost = {OLD, *_values(saved, "flash")} - {*stored, *shown}
+    if not names & _OVERWRITING:
+        lost |= {*_values(saved, "append")} - {*cart}
     # A flash that is sent again after its reply was lost may come after the page that showed it.
     is_resent = any(each.fate == "lost" and each.name == FLASH.name for each in world.run.steps)
     if o.RESTORE.name not in names and not is_resent:
-        _hold(not gone & {*stored}, f"these were shown and are stored: {gone & {*stored}}")
-    _hold(len(stored) == len({*stored}), f"these are stored twice: {stored}")
-    if not names & _OVERWRITING:
-        cart = json.loads(held.get("cart", "[]"))
-        added = [value for each in saved if each.what == "append" for value in each.values]
-        _hold({*added} <= {*cart}, f"{added} were added, and the cart is {cart}")
-        _hold(len(cart) == len({*cart}), f"these are there twice: {cart}")
+        again = {*_values(saved, "show")} & {*stored}
+    return Became(lost, again, {each for each in (*stored, *cart) if _is_twice(each, stored, cart)})
 
 
-def _hold(condition: bool, what: str) -> None:
-    if not condition:
-        raise Violation(what)
+def _values(done: list[Done], what: str) -> list[Any]:
+    return [value for each in done if each.what == what for value in each.values]
+
+
+def _is_twice(value: Any, *lists: list[Any]) -> bool:
+    return any(each.count(value) > 1 for each in lists)
+
+
+def check(world: World) -> None:
+    """Check that no message and no addition is lost, and none that was shown is there again."""
+    counting.check(world)
+    found = became(world)
+    if any(found):
+        raise Violation(f"lost, shown and stored, stored twice: {found}")

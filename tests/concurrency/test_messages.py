@@ -9,6 +9,7 @@ from itertools import combinations_with_replacement
 
 import pytest
 
+from flask_redis_session.request import conflict as conflict_module
 from flask_redis_session.request import save as save_module
 from flask_redis_session.request.guarded import GuardedMapping
 from flask_redis_session.request.mapping import TrackedMapping
@@ -121,7 +122,7 @@ def _does_not_put_back(monkeypatch):
 
 
 def _replaces_the_base(monkeypatch):
-    original = save_module.merge
+    original = conflict_module.merge
 
     def merge(draft, step, stored: Mapping[bytes, bytes | None]):
         draft = replace(draft, changes=replace(draft.changes, guards=step.changes.guards))
@@ -131,7 +132,7 @@ def _replaces_the_base(monkeypatch):
 
 
 def _merges_into_nothing(monkeypatch):
-    original = save_module.merge
+    original = conflict_module.merge
     monkeypatch.setattr(
         save_module,
         "merge",
@@ -170,8 +171,7 @@ class TestNoticed:
         [
             (
                 "  if conflicts then\n",
-                "  if conflicts then\n"
-                "    redis.call('HSET', key, ARGV[8 + deletions], ARGV[9 + deletions])\n",
+                "  if conflicts then redis.call('HSET', key, ARGV[8 + deletions], '[]')\n",
                 (FLASH, FLASH),
             ),
             ("conflicts = conflicts or text ~= wanted", "", (FLASH, SHOW)),

@@ -72,7 +72,7 @@ class TestFlash:
     def test_read_is_what_counts(self, browser):
         """A page that has read the messages takes away those, and no other."""
         browser.visit(lambda: flask.flash("old"))
-        seen = []
+        seen: list[str] = []
         between(
             browser,
             lambda: seen.extend(flask.get_flashed_messages()),
@@ -262,8 +262,7 @@ class TestNamed:
         assert [0, 2, 1] == held[0]["cart"]
         held[0]["cart"].append(3)
         browser.twin().visit(self.append(4))
-        backend = held[0]._backend
-        held[0]._save(backend.terms(site.app), backend.send)
+        site.interface.save_session(site.app, held[0], flask.Response())
 
         assert [0, 2, 1, 4, 3] == browser.read()["cart"]
 
@@ -335,7 +334,7 @@ class TestOwnRule:
 
     @pytest.mark.parametrize("fails", [lambda *_: 1 / 0, lambda *_: object()])
     def test_failure(self, make_site, fails):
-        """What it raises goes through, as does a value that cannot be stored; nothing is written."""
+        """What it raises goes through, as does an unstorable value; nothing is written."""
         site = make_site(SESSION_MERGE={"recent": fails}, PROPAGATE_EXCEPTIONS=True)
         browser = site.browser()
         browser.set(recent=[1])

@@ -350,19 +350,14 @@ class TestChangedAfterwards:
 class TestMerge:
     """``SESSION_MERGE``: names, or a rule for each."""
 
-    @staticmethod
-    def rule(base, mine, theirs):
-        """Return what is stored."""
-        return theirs
-
     def test_taken(self):
         """Names get the built-in rule; ``None`` takes a key out, also the flash messages."""
-        ruled = {"cart": self.rule, "seen": None}
+        ruled = {"cart": max, "seen": None}
 
         assert {"_flashes": merged, "cart": merged} == settings_of(SESSION_MERGE=["cart"]).merge
-        assert {"_flashes": merged, "cart": self.rule} == settings_of(SESSION_MERGE=ruled).merge
+        assert {"_flashes": merged, "cart": max} == settings_of(SESSION_MERGE=ruled).merge
         assert {} == settings_of(SESSION_MERGE={"_flashes": None}).merge
-        assert {"_flashes": self.rule} == settings_of(SESSION_MERGE={"_flashes": self.rule}).merge
+        assert {"_flashes": max} == settings_of(SESSION_MERGE={"_flashes": max}).merge
 
     @pytest.mark.parametrize(
         "value",

@@ -57,7 +57,7 @@ class TestHolds:
         ids=["set", "deleted"],
     )
     def test_what_is_to_be(self, store, redis, token, changes):
-        """The field holds what the commit leaves in it: it was sent twice, or others did the same."""
+        """The field holds what the commit leaves there: it was sent twice, or others did it."""
         assert "saved" == store.commit(token, changes, DAY).what
         assert b"9" == redis.hget(f"s:{token.sid}", "z")
 
@@ -90,17 +90,16 @@ class TestConflict:
             ({b"b": None, b"a": b""}, {b"b": None, b"a": b"1"}),
         ],
     )
-    @pytest.mark.parametrize("binds", [False, True])
-    def test_nothing_is_written(self, store, redis, token, guards, found, binds):
+    def test_nothing_is_written(self, store, redis, token, guards, found):
         """Nothing is written, neither before nor after; the reply tells what is stored."""
         before = redis.hgetall(f"s:{token.sid}")
         changes = Changes({b"z": b"9", b"a": b"2", b"b": b"2"}, [b"y"], guards=guards)
-        binding = Binding("23") if binds else None
-        fresh = token.rotated() if binds else None
+        fresh, binding = token.rotated(), Binding("23")
 
-        committed = store.commit(token, changes, DAY, fresh=fresh, binding=binding)
+        for commit in ({}, {"fresh": fresh, "binding": binding}):
+            committed = store.commit(token, changes, DAY, **commit)
 
-        assert ("conflict", found) == (committed.what, committed.stored)
+            assert ("conflict", found) == (committed.what, committed.stored)
         assert before == redis.hgetall(f"s:{token.sid}")
 
     def test_a_dead_cookie_is_told_nothing(self, store, redis, token):
