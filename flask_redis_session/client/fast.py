@@ -2,7 +2,7 @@
 
 redis-py's own spends about as long on its pool and its metrics as the kernel and Redis on the
 command. These classes only leave that out; connections, protocol, retries and errors are its own.
-Tools that trace commands replace ``redis.Redis.execute_command``: if one has, commands take that way.
+Tools that trace commands replace ``redis.Redis.execute_command``: if one has, commands go that way.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class FastRedis(redis.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         if redis.Redis.execute_command is not _UNTRACED:
             # By each command, because a tracer may come at any time, and go.
-            return super().execute_command(*args, **options)
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         pool = self.connection_pool
         connection: Any = pool.get_connection()
         parse: Any = self.parse_response

@@ -13,6 +13,7 @@ import flask
 import pytest
 
 from flask_redis_session import figures
+from flask_redis_session.client.meter import Meter
 from flask_redis_session.figures import SessionFigures
 from flask_redis_session.signals import save_refused, session_saved
 from tests.support.webapp import Site, each, load_scripts, session
@@ -140,10 +141,10 @@ def test_refused(site: Site, caplog: pytest.LogCaptureFixture) -> None:
 
     assert ["refused"] == [each["figures"].result for each in said]
     assert [("23", "gone")] == refusals
-    assert [
-        f"The changes of a request were not saved: session {sid} is gone; "
-        "endpoint 'page', user '23'."
-    ] == caplog.messages
+    told = (
+        "The changes of a request were not saved: session {} is gone; endpoint 'page', user '23'."
+    )
+    assert [told.format(sid)] == caplog.messages
 
 
 def _revoked_meanwhile(site: Site, sid: str) -> None:
@@ -196,7 +197,7 @@ def test_nothing_is_counted_if_nobody_listens(
 ) -> None:
     """Without a listener nothing is made that could count."""
     made = []
-    real = figures.Meter
+    real = Meter
     monkeypatch.setattr(figures, "Meter", lambda owner: made.append(1) or real(owner))
     browser = site.browser()
 

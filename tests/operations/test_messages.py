@@ -1,4 +1,4 @@
-"""The list of log messages in docs/monitoring.md is complete, and so is what it says of the logger."""
+"""The list of log messages in docs/monitoring.md is complete."""
 
 from __future__ import annotations
 
