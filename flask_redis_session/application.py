@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from .client.commands import Commands
-from .client.meter import METER
+from .client.meter import METER, count_written
 from .client.url import connect
 from .cookie import CookieFlags
-from .device import clipped, device
-from .errors import SettingError, StoreUnavailable
+from .device import kept_of
+from .errors import StoreUnavailable
 from .request.arrival import Arrival
 from .request.backend import Loaded, Usage
 from .request.draft import Terms
@@ -254,7 +254,7 @@ class ApplicationBackend:
             own = step.lifetime.idle if step.lifetime.rule == "assign" else None
             token = new_token(step.permanent, step.sid).lasting(step.permanent, own)
             created = self.hashes.create(token, step.changes, step.lifetime, step.binding)
-            _count(token, created, step.changes.sets)
+            count_written(token.sid, created.what, step.changes.sets)
             return Written(step, token, created)
         fresh = step.token.rotated() if step.rotates else None
         committed = self.hashes.commit(
@@ -268,7 +268,7 @@ class ApplicationBackend:
         )
         if committed.what == "conflict" and committed.stored.keys() != step.changes.guards.keys():
             raise self.redis.mistrust()
-        _count(step.token, committed, step.changes.sets, step.changes.deletes)
+        count_written(step.token.sid, committed.what, step.changes.sets, step.changes.deletes)
         if fresh is not None and committed.what == "saved":
             self.ended(step.token)
         return Written(step, fresh or step.token, committed)
@@ -283,13 +283,13 @@ class ApplicationBackend:
         """
         lifetime = self._terms_now().lifetime(token.permanent)
         committed = self.hashes.at_once(token, deed, lifetime, known)
-        _count(token, committed, (deed.field,))
+        count_written(token.sid, committed.what, (deed.field,))
         return committed
 
     def _touch(self, step: Touch) -> bool:
         """Touch a session if that is due; tell whether its cookie may be sent again."""
         token, record = step.token, step.record
-        _count(token, Committed("saved"))
+        count_written(token.sid, "")
         if record is not None:
             if not self.hashes.is_due(record.born, record.seen, record.idle):
                 return True
@@ -324,29 +324,7 @@ class ApplicationBackend:
 
         :param request: the request that signs in.
         """
-        decide = self.settings.device_info
-        if request is None or decide is False:
-            return None, None
-        keep = device if decide is True else decide
-        kept: Any = keep(request) or (None, None)
-        if not isinstance(kept, tuple) or [*map(_is_text_or_none, kept)] != [True, True]:
-            problem = f"has to return two texts, each of which may be None, not {kept!r}."
-            raise SettingError("SESSION_DEVICE_INFO", problem)
-        agent, address = kept
-        return clipped(agent), clipped(address)
-
-
-def _count(token: Token, committed: Committed, *fields: Iterable[bytes]) -> None:
-    """Count the fields that were written, if somebody wants to know."""
-    meter = METER.get()
-    if meter is not None:
-        meter.sid = token.sid
-        if committed.what in ("saved", "ended"):
-            meter.written.update(*fields)
-
-
-def _is_text_or_none(value: object) -> bool:
-    return value is None or isinstance(value, str)
+        return kept_of(request, self.settings.device_info)
 
 
 def _nobody() -> None:

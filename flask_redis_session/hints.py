@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from .settings import DEFAULTS
@@ -77,12 +78,18 @@ def _of_imports(config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+@lru_cache(maxsize=1024)
+def _resembles(name: str) -> tuple[str, ...]:
+    """Return the setting that a name looks like, if any; a test suite asks for each application."""
+    return tuple(get_close_matches(name, [*DEFAULTS, *_FOREIGN], n=1, cutoff=0.88))
+
+
 def _near_misses(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield a hint for each name that looks like a misspelt setting."""
     for name in config:
         if name in DEFAULTS or name in _FOREIGN or not name.isupper():
             continue
-        for meant in get_close_matches(name, [*DEFAULTS, *_FOREIGN], n=1, cutoff=0.88):
+        for meant in _resembles(name):
             yield f"{name} is no setting; did you mean {meant}?"
 
 

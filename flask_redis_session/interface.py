@@ -7,16 +7,16 @@ import threading
 from collections.abc import Collection
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from flask import after_this_request, current_app, has_app_context, has_request_context, request
-from flask import session as current_session
 from flask.sessions import SessionInterface, SessionMixin
 from flask.signals import got_request_exception
 
 from .application import ApplicationBackend
 from .cookie import as_wanted, carried_over, read_cookies
+from .current import finish, finish_failed, session_of_request
 from .errors import StoreUnavailable
 from .figures import begin, report
 from .hints import give_hints
@@ -40,7 +40,6 @@ EXTENSION = "flask_redis_session"
 #: ``app.extensions``: ``testing.py`` puts them there.
 ELSEWHERE = "flask_redis_session.elsewhere"
 _NOBODY = (None, None)
-R = TypeVar("R")
 _NO_APPLICATION = (
     "No application is known, nor are its settings: sessions are looked for under the prefix %r. "
     "Call init_app(app), work inside app.app_context(), or give prefix= to say that it is right."
@@ -93,7 +92,7 @@ class RedisSessionInterface(SessionInterface):
         self._applications.add(app)
         self._latest = ApplicationBackend(settings, app)
         app.extensions[EXTENSION] = (self, self._latest)
-        got_request_exception.connect(_finish_failed, app)
+        got_request_exception.connect(finish_failed, app)
 
     def _backend_of(self, app: Flask) -> ApplicationBackend:
         """Return an application's sessions, for use; the first call reads its settings.
@@ -137,7 +136,7 @@ class RedisSessionInterface(SessionInterface):
             options["carry"] = backend.carrier(app, request, name)
         session = self.session_class(backend, tokens, **options)
         if (tokens or "carry" in options) and has_request_context():
-            after_this_request(partial(_finish, session))
+            after_this_request(partial(finish, session))
         begin(app, session)
         return session
 
@@ -286,7 +285,7 @@ class RedisSessionInterface(SessionInterface):
             only=None if only is None else sids_of("only", only),
             keep=sids_of("keep", keep),
         )
-        current = _session_of_request()
+        current = session_of_request()
         ended = 0
         own = None if current is None else current._cookie_sid(backend)  # noqa: SLF001
         for page in backend.users.revoke(user, selection, own=own):
@@ -327,27 +326,3 @@ def backend_of(app: Flask) -> ApplicationBackend | None:
     """
     interface = app.session_interface
     return interface._backend_of(app) if isinstance(interface, RedisSessionInterface) else None  # noqa: SLF001
-
-
-def _finish_failed(_: Flask, **__: Any) -> None:
-    """Note that a request failed: what comes is its error page, if any, and its teardown."""
-    session = _session_of_request()
-    if session is not None:
-        _finish(session, None)
-
-
-def _finish(session: RedisSession, response: R) -> R:
-    """Note that the response is being finished, which is returned as it is."""
-    return session._finish(response)  # noqa: SLF001
-
-
-def _session_of_request() -> RedisSession | None:
-    """Return the session of the current request, if there is one and it is one of these."""
-    if not has_request_context():
-        return None
-    try:
-        session = current_session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    except AssertionError:
-        # Flask's own: the session could not be opened, and that is what this request fails by.
-        return None
-    return session if isinstance(session, RedisSession) else None

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 def session_redis_url() -> Iterator[str]:
     """Say where the tests keep their sessions: on an embedded server of this run's own.
 
-    With pytest-xdist each worker has one. A fixture of this name in ``conftest.py``
-    takes its place.
+    With pytest-xdist each worker has one. A fixture of this name in ``conftest.py`` replaces it.
     """
     from .testing import own_server  # noqa: PLC0415
 

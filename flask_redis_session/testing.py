@@ -62,7 +62,7 @@ def _backend(app: Flask) -> ApplicationBackend:
 
 
 def _user_key(backend: ApplicationBackend, name: str | None) -> UserKey:
-    keys = [*backend.user_keys]
+    keys: list[UserKey] = [*backend.user_keys]
     found = keys[-1:] if name is None else [each for each in keys if each.name == name]
     if not found:
         raise ValueError(f"key: SESSION_USER_KEY names {backend.user_keys}, not {name!r}.")

@@ -2,8 +2,7 @@
 
 redis-py's own spends about as long on its pool and its metrics as the kernel and Redis on the
 command. These classes only leave that out; connections, protocol, retries and errors are its own.
-Tools that trace commands replace ``redis.Redis.execute_command``: if one has,
-commands take that way.
+Tools that trace commands replace ``redis.Redis.execute_command``: if one has, commands go that way.
 """
 
 from __future__ import annotations

@@ -46,6 +46,20 @@ class Meter:
 METER: ContextVar[Meter | None] = ContextVar("METER", default=None)
 
 
+def count_written(sid: str, what: str, *fields: Iterable[bytes]) -> None:
+    """Count the fields that a commit wrote, if somebody wants to know.
+
+    :param sid: of the session.
+    :param what: what became of the commit; of a touch that is only about to be sent, ``""``.
+    :param fields: what was set and what was deleted.
+    """
+    meter = METER.get()
+    if meter is not None:
+        meter.sid = sid
+        if what in ("saved", "ended"):
+            meter.written.update(*fields)
+
+
 def metered(
     send: Callable[[Any, Sequence[Any]], list[Any]], client: Any, commands: Sequence[Any]
 ) -> list[Any]:

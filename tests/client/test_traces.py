@@ -190,7 +190,7 @@ def test_sentry_with_personal_data(valkey):
 @pytest.mark.parametrize("order", ["begin(); make()", "make(); visit(); begin()"])
 @pytest.mark.parametrize("is_short", [False, True])
 def test_ddtrace(valkey, order, is_short):
-    """Ddtrace sees each command; it leaves the content out if it is told to as the page says."""
+    """Datadog's ddtrace sees each command; told to as the page says, it leaves the content out."""
     pytest.importorskip("ddtrace")
     named = re.search(r"`(DD_REDIS_CMD_MAX_LENGTH)=(\d+)`", PAGE)
     assert named is not None

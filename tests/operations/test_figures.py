@@ -141,12 +141,10 @@ def test_refused(site: Site, caplog: pytest.LogCaptureFixture) -> None:
 
     assert ["refused"] == [each["figures"].result for each in said]
     assert [("23", "gone")] == refusals
-    assert [
-        (
-            f"The changes of a request were not saved: session {sid} is gone; "
-            "endpoint 'page', user '23'."
-        )
-    ] == caplog.messages
+    told = (
+        "The changes of a request were not saved: session {} is gone; endpoint 'page', user '23'."
+    )
+    assert [told.format(sid)] == caplog.messages
 
 
 def _revoked_meanwhile(site: Site, sid: str) -> None:

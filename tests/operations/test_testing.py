@@ -126,7 +126,7 @@ def test_nothing_starts_until_it_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_entry_point() -> None:
-    """Pytest finds the plugin by what the package says of itself."""
+    """The plugin is found by pytest, by what the package says of itself."""
     said = (ROOT / "pyproject.toml").read_text("utf-8")
     entry = re.search(r"entry-points.pytest11\]\n\w+ = \"([\w.]+)\"", said)
 
