@@ -5,6 +5,8 @@ PYTEST_ARGS ?=
 # Given to the matrix: `make matrix MATRIX_ARGS="--servers redis62 --quick"`; ALL=1: all of it.
 MATRIX_ARGS ?=
 ALL ?=
+# Given to the neighbours: `make neighbours NEIGHBOURS=--quick`, or the names of packages.
+NEIGHBOURS ?=
 # How many tests run at once, each with servers of its own: they wait more than they compute.
 WORKERS ?= 4
 # The tests that `make package` runs on the wheel: what a file that is missing in it would break.
@@ -17,7 +19,8 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 CHECKED := flask_redis_session tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster soak matrix check format bench flask-suite coverage docs package clean
+.PHONY: help demo test test-cluster soak matrix check format bench flask-suite neighbours coverage docs \
+	package clean
 
 help:
 	@echo "make demo         serve the demo on http://127.0.0.1:5000"
@@ -28,6 +31,7 @@ help:
 	@echo "make check        check format, style, types and workflows"
 	@echo "make bench        run the benchmarks"
 	@echo "make flask-suite  run Flask's own tests on these sessions"
+	@echo "make neighbours   run other projects' own tests with Flask's sessions and with these"
 	@echo "make coverage     run the tests and show what they leave out"
 	@echo "make docs         build the site into docs/_build/html, and check its links"
 	@echo "make package      build sdist and wheel into dist, check them, and test the wheel"
@@ -64,6 +68,9 @@ bench: $(VENV)/.dev
 
 flask-suite: $(VENV)/.dev
 	@$(BIN)/python -m tests.tooling.flask_suite
+
+neighbours: $(VENV)/.dev
+	@$(BIN)/python -m tests.tooling.neighbours $(NEIGHBOURS)
 
 coverage: $(VENV)/.dev
 	@$(BIN)/coverage erase

@@ -20,7 +20,12 @@ def lowest(pyproject: str) -> list[str]:
     project = tomllib.loads(pyproject)["project"]
     extras = project["optional-dependencies"]
     pins = []
-    for wanted in [*project["dependencies"], *extras["embedded"], *extras["devices"]]:
+    for wanted in [
+        *project["dependencies"],
+        *extras["embedded"],
+        *extras["devices"],
+        *extras["import"],
+    ]:
         found = re.match(r"([\w-]+)>=([\d.]+)", wanted)
         if found is None:
             raise ValueError(f"{wanted} has no lower bound")

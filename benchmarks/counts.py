@@ -37,6 +37,7 @@ SIGNED_IN = {
     "@idle": "86400",
     SECRET: "s" * 9,
     "@user": "23",
+    "@signed": "1764000050.700",
     "@agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0)",
     "@ip": "203.0.113.195",
     "user_id": "23",
@@ -49,6 +50,7 @@ WHY = {
     "@idle": "the script moves the expiry without a load",
     SECRET: "the proof of the cookie, without the secret in Redis",
     "@user": "a save proves whose index the session is in",
+    "@signed": "when that user signed in or was confirmed; the absolute lifetime counts from it",
     "@agent": "the list of a user's sessions names the browser",
     "@ip": "and where it signed in from",
 }

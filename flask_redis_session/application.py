@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from .client.commands import Commands
+from .client.meter import METER, count_written
 from .client.url import connect
 from .cookie import CookieFlags
-from .device import clipped, device
-from .errors import SettingError, StoreUnavailable
+from .device import kept_of
+from .errors import StoreUnavailable
+from .request.arrival import Arrival
 from .request.backend import Loaded, Usage
 from .request.draft import Terms
 from .request.loading import LoadPlans
@@ -25,13 +27,16 @@ from .settings import Settings
 from .signals import session_ended
 from .storage.at_once import Deed
 from .storage.commit import Committed, Lifetime
-from .storage.record import SEEN, Changes, Record, field_of
+from .storage.record import SEEN, Binding, Changes, Record, field_of
 from .storage.session_hash import SessionHashes
 from .storage.token import Token, new_token
 from .storage.user_sessions import UserSessions
 
 if TYPE_CHECKING:
     from flask import Flask, Request
+
+    from .moving.mover import Mover
+    from .moving.settings import ImportSettings
 
 #: After how many loads a request that wants yet another key gets all of them.
 MOST_FETCHES = 3
@@ -54,6 +59,7 @@ class ApplicationBackend:
         #: Whether anything was asked of it. Until then the application may change its settings.
         self.is_in_use = app is None
         self.absolute = settings.absolute
+        self.rules = settings.merge
         self.redis = Commands(self._client)
         self.hashes = SessionHashes(
             self.redis,
@@ -69,6 +75,10 @@ class ApplicationBackend:
             most=settings.max_per_user,
             announce=self.announce,
         )
+        #: Carries old sessions over; ``None`` without a ``SESSION_IMPORT``.
+        self.mover = None if settings.imports is None else self._mover(settings.imports)
+        if self.mover is not None:
+            self.users.note = self.mover.marks.revoked
         self._plans = LoadPlans() if settings.load == "auto" else None
         #: The flags of the application's cookie.
         self.cookie_flags = CookieFlags()
@@ -86,6 +96,30 @@ class ApplicationBackend:
             return self.settings.redis
         return connect(self.settings.url)
 
+    def _mover(self, imports: ImportSettings) -> Mover:
+        from .moving.mover import Mover  # noqa: PLC0415 (most applications have nothing to carry)
+
+        prefix = self.settings.prefix
+        return Mover(imports, self.redis, self.hashes, prefix, user_keys=lambda: self.user_keys)
+
+    def carrier(self, app: Flask, request: Request, name: str) -> Callable[[], Arrival] | None:
+        """Return what carries the session of an old cookie over; ``None`` if there is none.
+
+        :param app: the application.
+        :param request: the request that may bring one. Redis is not asked yet.
+        :param name: the name of the cookie of the sessions here.
+        """
+        mover = self.mover
+        cookies = [] if mover is None else mover.cookies(request, name)
+        if mover is None or not cookies:
+            return None
+
+        def carry() -> Arrival:
+            device = Binding(None, *self.device(request))
+            return mover.carry(app, cookies, self.terms(app), device)
+
+        return carry
+
     def terms(self, app: Flask) -> Terms:
         """Return what the settings say of every session at this moment.
 
@@ -96,6 +130,18 @@ class ApplicationBackend:
             passing=self.settings.lifetime,
             refreshes=app.config["SESSION_REFRESH_EACH_REQUEST"],
         )
+
+    def _terms_now(self) -> Terms:
+        # The request keeps it alive.
+        app: Any = self.app()
+        return self.terms(app)
+
+    def idle_lifetime(self, permanent: bool) -> float:
+        """Return the idle lifetime that the settings give a session, in seconds.
+
+        :param permanent: whether it is permanent.
+        """
+        return self._terms_now().lifetime(permanent).idle
 
     def now(self) -> datetime:
         """Return the present (UTC), by Redis's clock as far as it is known."""
@@ -111,6 +157,10 @@ class ApplicationBackend:
         """
         fields = self._fields(key, usage)
         record = self.hashes.load(token, fields)
+        meter = METER.get()
+        if meter is not None:
+            meter.sid = token.sid
+            meter.loaded.update(record.fields)
         if self._is_running_out(record):
             record = self._touched_early(token, record)
         return record, fields
@@ -201,8 +251,10 @@ class ApplicationBackend:
         if isinstance(step, Touch):
             return Touched(self._touch(step))
         if isinstance(step, Create):
-            token = new_token(step.permanent, step.sid)
+            own = step.lifetime.idle if step.lifetime.rule == "assign" else None
+            token = new_token(step.permanent, step.sid).lasting(step.permanent, own)
             created = self.hashes.create(token, step.changes, step.lifetime, step.binding)
+            count_written(token.sid, created.what, step.changes.sets)
             return Written(step, token, created)
         fresh = step.token.rotated() if step.rotates else None
         committed = self.hashes.commit(
@@ -214,6 +266,9 @@ class ApplicationBackend:
             known=step.record,
             confirms=step.confirms,
         )
+        if committed.what == "conflict" and committed.stored.keys() != step.changes.guards.keys():
+            raise self.redis.mistrust()
+        count_written(step.token.sid, committed.what, step.changes.sets, step.changes.deletes)
         if fresh is not None and committed.what == "saved":
             self.ended(step.token)
         return Written(step, fresh or step.token, committed)
@@ -226,19 +281,22 @@ class ApplicationBackend:
         :param known: what was loaded of the session; ``None``: nothing was.
         :raises StoreUnavailable: if Redis fails.
         """
-        # The request keeps it alive.
-        app: Any = self.app()
-        lifetime = self.terms(app).lifetime(token.permanent)
-        return self.hashes.at_once(token, deed, lifetime, known)
+        lifetime = self._terms_now().lifetime(token.permanent)
+        committed = self.hashes.at_once(token, deed, lifetime, known)
+        count_written(token.sid, committed.what, (deed.field,))
+        return committed
 
     def _touch(self, step: Touch) -> bool:
         """Touch a session if that is due; tell whether its cookie may be sent again."""
         token, record = step.token, step.record
+        count_written(token.sid, "")
         if record is not None:
             if not self.hashes.is_due(record.born, record.seen, record.idle):
                 return True
         else:
-            alive = self.touches.standing(token, self.hashes.interval.of(step.lifetime.idle))
+            # Only the cookie tells of a shorter lifetime: the session must not end while in use.
+            idle = min(step.lifetime.idle, token.lifetime or step.lifetime.idle)
+            alive = self.touches.standing(token, self.hashes.interval.of(idle))
             if alive is not None:
                 return alive
         # Record it before sending, so that parallel requests do not all touch.
@@ -266,20 +324,7 @@ class ApplicationBackend:
 
         :param request: the request that signs in.
         """
-        decide = self.settings.device_info
-        if request is None or decide is False:
-            return None, None
-        keep = device if decide is True else decide
-        kept: Any = keep(request) or (None, None)
-        if not isinstance(kept, tuple) or [*map(_is_text_or_none, kept)] != [True, True]:
-            problem = f"has to return two texts, each of which may be None, not {kept!r}."
-            raise SettingError("SESSION_DEVICE_INFO", problem)
-        agent, address = kept
-        return clipped(agent), clipped(address)
-
-
-def _is_text_or_none(value: object) -> bool:
-    return value is None or isinstance(value, str)
+        return kept_of(request, self.settings.device_info)
 
 
 def _nobody() -> None:

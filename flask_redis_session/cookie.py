@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .request.outcome import Outcome
+from .request.arrival import Arrival
+from .request.outcome import Event, Outcome
 from .storage.token import Token, parse_cookie
 
 if TYPE_CHECKING:
@@ -58,6 +59,30 @@ def as_wanted(outcome: Outcome, *, wanted: bool | None) -> Outcome:
         return replace(outcome, cookie="leave")
     is_sent = outcome.phase != "live" or outcome.cookie == "fresh"
     return outcome if is_sent else replace(outcome, cookie="refresh")
+
+
+def carried_over(outcome: Outcome, arrival: Arrival, opens: Callable[[Token], bool]) -> Outcome:
+    """Return the outcome of a save with what a browser is owed whose old session was carried over.
+
+    Its old cookie opens nothing any more. It gets the new one whatever the application wants, and
+    also if Redis failed after that.
+
+    :param outcome: what came of the save.
+    :param arrival: what the old cookie came to.
+    :param opens: tells whether a cookie still opens its session.
+    """
+    token = arrival.token
+    if token is not None and arrival.is_new:
+        created = Event("session_created", {"sid": token.sid, "user_id": arrival.user})
+        outcome = replace(outcome, events=(created, *outcome.events))
+    if outcome.cookie == "clear" or outcome.written is not None:
+        return outcome
+    # Another request that came with the old cookie may have signed somebody in meanwhile. Its
+    # browser has a newer cookie then, and this one would sign it out.
+    owed = outcome.token or token
+    if owed is None or not opens(owed):
+        return replace(outcome, cookie="leave")
+    return replace(outcome, cookie="fresh", token=owed)
 
 
 class CookieFlags:

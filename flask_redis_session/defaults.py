@@ -50,7 +50,22 @@ DEFAULTS: dict[str, Any] = {
     #: ["auto" or "all"] `"all"`: always load the whole session. `"auto"`: of a large session load
     #: only the fields that this endpoint uses.
     "SESSION_LOAD": "auto",
+    #: [list of names, or dict of rules] Keys whose changes by parallel requests are merged: a list
+    #: of names, or `{name: rule(base, mine, theirs)}`. Flash messages are merged in any case.
+    "SESSION_MERGE": (),
     #: [(replicas, milliseconds)] A revocation waits until so many replicas have it, or raises
     #: `RevocationUnconfirmed`. Not in a cluster.
     "SESSION_REVOKE_WAIT": None,
+    #: [dict] Old sessions to carry over, once each: `{"flask-session": until, "cookie": until}`.
+    #: After `until`, an aware `datetime`, that source is refused.
+    "SESSION_IMPORT": None,
+    #: [str] The name of the old cookie. `None`: as here.
+    "SESSION_IMPORT_COOKIE_NAME": None,
+    #: [client or URL] The Redis of Flask-Session's sessions. `None`: as here.
+    "SESSION_IMPORT_REDIS": None,
+    #: [str] The prefix of Flask-Session's keys. `None`: as here.
+    "SESSION_IMPORT_PREFIX": None,
+    #: [bool] `True`: leave Flask-Session's key and the old cookie alone, while a deployment is
+    #: half-way.
+    "SESSION_IMPORT_KEEP_OLD": False,
 }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from .errors import SettingError
 
 if TYPE_CHECKING:
     from flask import Request
@@ -65,3 +68,28 @@ def clipped(value: str | None) -> str | None:
     if value is None:
         return None
     return value[:LONGEST].encode("utf-8", "replace").decode()
+
+
+def kept_of(
+    request: Request | None,
+    decide: bool | Callable[[Request], tuple[str | None, str | None] | None],
+) -> tuple[str | None, str | None]:
+    """Return the user agent and the address to keep of a sign-in.
+
+    :param request: the request that signs in.
+    :param decide: ``SESSION_DEVICE_INFO``.
+    :raises SettingError: if that is a callable and returned something else.
+    """
+    if request is None or decide is False:
+        return None, None
+    keep = device if decide is True else decide
+    kept: Any = keep(request) or (None, None)
+    if not isinstance(kept, tuple) or [*map(_is_text_or_none, kept)] != [True, True]:
+        problem = f"has to return two texts, each of which may be None, not {kept!r}."
+        raise SettingError("SESSION_DEVICE_INFO", problem)
+    agent, address = kept
+    return clipped(agent), clipped(address)
+
+
+def _is_text_or_none(value: object) -> bool:
+    return value is None or isinstance(value, str)

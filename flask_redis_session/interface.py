@@ -5,23 +5,27 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection
+from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from flask import after_this_request, current_app, has_app_context, has_request_context, request
-from flask import session as current_session
 from flask.sessions import SessionInterface, SessionMixin
 from flask.signals import got_request_exception
 
 from .application import ApplicationBackend
-from .cookie import as_wanted, read_cookies
+from .cookie import as_wanted, carried_over, read_cookies
+from .current import finish, finish_failed, session_of_request
 from .errors import StoreUnavailable
+from .figures import begin, report
 from .hints import give_hints
 from .refusal import refuse, vary
 from .request.backend import When
 from .request.outcome import Outcome
 from .request.session import RedisSession
 from .request.user import user_text
-from .settings import read_settings
+from .settings import Settings, read_settings
 from .signals import send_events
 from .storage.record import SessionInfo
 from .storage.revocation import Selection
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
 
 #: Where an application keeps its sessions, in ``app.extensions``.
 EXTENSION = "flask_redis_session"
+#: Settings of an application that rule over its own, and over what the interface was given, in
+#: ``app.extensions``: ``testing.py`` puts them there.
+ELSEWHERE = "flask_redis_session.elsewhere"
 _NOBODY = (None, None)
 _NO_APPLICATION = (
     "No application is known, nor are its settings: sessions are looked for under the prefix %r. "
@@ -62,7 +69,7 @@ class RedisSessionInterface(SessionInterface):
         self._lock = threading.Lock()
         # Used outside of any application context, which would tell which application is meant.
         self._latest: ApplicationBackend | None = None
-        self._applications = 0
+        self._applications: WeakSet[Flask] = WeakSet()
 
     def init_app(self, app: Flask) -> None:
         """Give an application these sessions, and check its settings.
@@ -81,11 +88,11 @@ class RedisSessionInterface(SessionInterface):
     def _prepare(self, app: Flask) -> None:
         """Read an application's settings for the first time, and tell what is odd about them."""
         give_hints(app.config)
-        settings = read_settings(app.config, redis=self._redis, prefix=self._prefix)
-        self._applications += 1
+        settings = self._settings_of(app)
+        self._applications.add(app)
         self._latest = ApplicationBackend(settings, app)
         app.extensions[EXTENSION] = (self, self._latest)
-        got_request_exception.connect(_finish_failed, app)
+        got_request_exception.connect(finish_failed, app)
 
     def _backend_of(self, app: Flask) -> ApplicationBackend:
         """Return an application's sessions, for use; the first call reads its settings.
@@ -105,9 +112,15 @@ class RedisSessionInterface(SessionInterface):
             backend.is_in_use = True
         return backend
 
+    def _settings_of(self, app: Flask) -> Settings:
+        if ELSEWHERE in app.extensions:
+            config = {**app.config, **app.extensions[ELSEWHERE]}
+            return read_settings(config, redis=None, prefix=None)
+        return read_settings(app.config, redis=self._redis, prefix=self._prefix)
+
     def _read_again(self, app: Flask) -> None:
         _, checked = app.extensions[EXTENSION]
-        settings = read_settings(app.config, redis=self._redis, prefix=self._prefix)
+        settings = self._settings_of(app)
         if settings != checked.settings:
             changed = ApplicationBackend(settings, app)
             app.extensions[EXTENSION] = (self, changed)
@@ -116,12 +129,15 @@ class RedisSessionInterface(SessionInterface):
     def open_session(self, app: Flask, request: Request) -> RedisSession:
         """Return the session of a request; nothing is asked of Redis until it is used."""
         backend = self._backend_of(app)
-        tokens = read_cookies(request, self.get_cookie_name(app))
-        session = self.session_class(
-            backend, tokens, permanent=backend.settings.permanent, request=request
-        )
-        if tokens and has_request_context():
-            after_this_request(session._finish)  # noqa: SLF001
+        name = self.get_cookie_name(app)
+        tokens = read_cookies(request, name)
+        options: dict[str, Any] = {"permanent": backend.settings.permanent, "request": request}
+        if backend.mover is not None and not tokens:
+            options["carry"] = backend.carrier(app, request, name)
+        session = self.session_class(backend, tokens, **options)
+        if (tokens or "carry" in options) and has_request_context():
+            after_this_request(partial(finish, session))
+        begin(app, session)
         return session
 
     def save_session(self, app: Flask, session: SessionMixin | None, response: Response) -> None:
@@ -129,25 +145,37 @@ class RedisSessionInterface(SessionInterface):
 
         :raises UnstorableValue: if a value has no form in Redis; nothing was written.
         """
-        if not isinstance(session, RedisSession):
-            return
+        if isinstance(session, RedisSession):
+            report(app, session, self._save(app, session, response))
+
+    def _save(
+        self, app: Flask, session: RedisSession, response: Response
+    ) -> Outcome | StoreUnavailable | None:
+        """Save a session, and return what came of it; ``None``: there was nothing to save."""
         if session.accessed:
             vary(response)
         if session._is_done(response.status_code):  # noqa: SLF001
-            return
+            return None
         backend = self._backend_of(app)
+        failed: StoreUnavailable | None = None
         try:
             wanted = self._wants_cookie(app, session)
             outcome = session._save(backend.terms(app), backend.send)  # noqa: SLF001
         except StoreUnavailable as failure:
             refuse(app, response, failure)
-            return
-        outcome = as_wanted(outcome, wanted=wanted)
+            outcome, wanted, failed = Outcome("leave", "gone"), None, failure
+        arrival = session._arrival  # noqa: SLF001
+        if arrival is None or arrival.phase != "unproved" or backend.mover is None:
+            outcome = as_wanted(outcome, wanted=wanted)
+        else:
+            outcome = carried_over(outcome, arrival, backend.mover.opens)
+            self._drop_old_cookie(app, response)
         send_events(app, session, outcome.events)
         if outcome.signed_in is not None and outcome.token is not None:
             backend.users.revoke_surplus(outcome.signed_in, keep=outcome.token.sid)
         if outcome.cookie != "leave":
             self._send_cookie(app, session, response, outcome)
+        return failed or outcome
 
     def regenerate(self, session: RedisSession) -> None:
         """Give a session a fresh secret; as Flask-Session's interface does.
@@ -172,6 +200,14 @@ class RedisSessionInterface(SessionInterface):
             "partitioned": self.get_cookie_partitioned(app),
         }
 
+    def _drop_old_cookie(self, app: Flask, response: Response) -> None:
+        """Delete the cookie of a session that was carried over, if it has a name of its own."""
+        imports = self._backend_of(app).settings.imports
+        if imports is None or imports.keeps_old:
+            return
+        if imports.cookie not in (None, self.get_cookie_name(app)):
+            response.delete_cookie(imports.cookie, **self._cookie_flags(app))
+
     def _send_cookie(
         self, app: Flask, session: RedisSession, response: Response, outcome: Outcome
     ) -> None:
@@ -186,6 +222,9 @@ class RedisSessionInterface(SessionInterface):
                 response.delete_cookie(name, **flags)
         elif outcome.token is not None:
             expires = self.get_expiration_time(app, session)
+            if outcome.token.lifetime is not None:
+                # It was assigned: no setting changes it.
+                expires = datetime.now(timezone.utc) + timedelta(seconds=outcome.token.lifetime)
             response.set_cookie(name, outcome.token.cookie(), expires=expires, **flags)
         vary(response)
         if outcome.cookie == "fresh":
@@ -246,7 +285,7 @@ class RedisSessionInterface(SessionInterface):
             only=None if only is None else sids_of("only", only),
             keep=sids_of("keep", keep),
         )
-        current = _session_of_request()
+        current = session_of_request()
         ended = 0
         own = None if current is None else current._cookie_sid(backend)  # noqa: SLF001
         for page in backend.users.revoke(user, selection, own=own):
@@ -259,7 +298,7 @@ class RedisSessionInterface(SessionInterface):
         """Return the sessions of the current application, or of the one that has these."""
         if has_app_context() and current_app.session_interface is self:
             return self._backend_of(current_app._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001
-        if self._applications > 1:
+        if len(self._applications) > 1:
             raise RuntimeError(
                 "These sessions serve several applications: say which, by app.app_context()."
             )
@@ -287,22 +326,3 @@ def backend_of(app: Flask) -> ApplicationBackend | None:
     """
     interface = app.session_interface
     return interface._backend_of(app) if isinstance(interface, RedisSessionInterface) else None  # noqa: SLF001
-
-
-def _finish_failed(_: Flask, **__: Any) -> None:
-    """Note that a request failed: what comes is its error page, if any, and its teardown."""
-    session = _session_of_request()
-    if session is not None:
-        session._finish(None)  # noqa: SLF001
-
-
-def _session_of_request() -> RedisSession | None:
-    """Return the session of the current request, if there is one and it is one of these."""
-    if not has_request_context():
-        return None
-    try:
-        session = current_session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    except AssertionError:
-        # Flask's own: the session could not be opened, and that is what this request fails by.
-        return None
-    return session if isinstance(session, RedisSession) else None

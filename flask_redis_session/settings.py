@@ -9,16 +9,22 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal
 
 from .client.url import check_url, reply_timeout
-from .defaults import DEFAULT_URL as DEFAULT_URL
-from .defaults import DEFAULTS as DEFAULTS
+from .defaults import DEFAULT_URL, DEFAULTS
 from .errors import SettingError
+from .request.rule import Rule, merged
+from .request.user import FLASK_LOGIN, PLAIN, UserKeys
 from .storage.record import LONGEST
 
 if TYPE_CHECKING:
     from flask import Request
 
+    from .moving.settings import ImportSettings
+
 #: Returns the user agent and the address to keep of a sign-in; ``None``: keep neither.
 DeviceInfo = Callable[["Request"], "tuple[str | None, str | None] | None"]
+
+#: Where Flask keeps its flash messages.
+FLASHES = "_flashes"
 
 _SURROGATE = "holds a lone surrogate; remove it."
 
@@ -39,7 +45,10 @@ class Settings:
     :param max_per_user: ``SESSION_MAX_PER_USER``.
     :param device_info: ``SESSION_DEVICE_INFO``.
     :param load: ``SESSION_LOAD``.
+    :param merge: ``SESSION_MERGE``: the keys that are merged, flash messages among them, each with
+        its rule.
     :param revoke_wait: ``SESSION_REVOKE_WAIT``: replicas, milliseconds.
+    :param imports: ``SESSION_IMPORT`` and what is beside it.
     """
 
     redis: Any
@@ -54,7 +63,9 @@ class Settings:
     max_per_user: int | None
     device_info: bool | DeviceInfo
     load: Literal["auto", "all"]
+    merge: Mapping[str, Rule]
     revoke_wait: tuple[int, int] | None
+    imports: ImportSettings | None
 
 
 def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) -> Settings:
@@ -66,20 +77,23 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
     :raises SettingError: if one is ill-typed or contradicts another.
     """
     client, url = _server(config, redis)
+    user_keys = _user_keys(_get(config, "SESSION_USER_KEY"))
     settings = Settings(
         redis=client,
         url=url,
         prefix=_prefix(config, prefix),
-        user_keys=_user_keys(_get(config, "SESSION_USER_KEY")),
+        user_keys=user_keys,
         user_lookup=_user_lookup(_get(config, "SESSION_USER_LOOKUP")),
         permanent=_flag(config, "SESSION_PERMANENT"),
         lifetime=_seconds(config, "SESSION_LIFETIME"),
-        absolute=_optional_seconds(config, "SESSION_ABSOLUTE_LIFETIME"),
+        absolute=optional_seconds(config, "SESSION_ABSOLUTE_LIFETIME"),
         touch_interval=_touch_interval(config),
         max_per_user=_max_per_user(_get(config, "SESSION_MAX_PER_USER")),
         device_info=_device_info(_get(config, "SESSION_DEVICE_INFO")),
         load=_load(_get(config, "SESSION_LOAD")),
+        merge=_merge(_get(config, "SESSION_MERGE"), user_keys),
         revoke_wait=_revoke_wait(_get(config, "SESSION_REVOKE_WAIT"), client, url),
+        imports=_imports(config, prefix),
     )
     if "PERMANENT_SESSION_LIFETIME" in config:
         _seconds(config, "PERMANENT_SESSION_LIFETIME")
@@ -88,6 +102,15 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
 
 def _get(config: Mapping[str, Any], name: str) -> Any:
     return config.get(name, DEFAULTS.get(name))
+
+
+def _imports(config: Mapping[str, Any], prefix: str | None) -> ImportSettings | None:
+    if _get(config, "SESSION_IMPORT") is None:
+        return None
+    # Most applications have nothing to carry over.
+    from .moving.settings import read_import  # noqa: PLC0415
+
+    return read_import(config, _prefix(config, prefix), _client_or_url)
 
 
 def _server(config: Mapping[str, Any], redis: Any) -> tuple[Any, str | None]:
@@ -103,6 +126,25 @@ def _server(config: Mapping[str, Any], redis: Any) -> tuple[Any, str | None]:
         url = DEFAULT_URL if url is None else url
         check_url(url)
         return None, url
+    _check_client(name, client)
+    if redis is None and url is not None:
+        problem = "is set as well as SESSION_REDIS; remove one of them."
+        raise SettingError("SESSION_REDIS_URL", problem)
+    return client, None
+
+
+def _client_or_url(name: str, value: Any) -> tuple[Any, str | None]:
+    if not isinstance(value, str):
+        _check_client(name, value)
+        return value, None
+    try:
+        check_url(value)
+    except SettingError as error:
+        raise SettingError(name, str(error).removeprefix(f"{error.setting}: ")) from None
+    return None, value
+
+
+def _check_client(name: str, client: Any) -> None:
     if isinstance(client, type):
         raise SettingError(name, f"expects a client, not its class: {client.__name__}().")
     if not callable(getattr(client, "execute_command", None)):
@@ -114,10 +156,6 @@ def _server(config: Mapping[str, Any], redis: Any) -> tuple[Any, str | None]:
         raise SettingError(name, "expects a synchronous client; Flask's sessions are not async.")
     if hasattr(client, "command_stack"):
         raise SettingError(name, "expects a client, not a pipeline of one.")
-    if redis is None and url is not None:
-        problem = "is set as well as SESSION_REDIS; remove one of them."
-        raise SettingError("SESSION_REDIS_URL", problem)
-    return client, None
 
 
 def _prefix(config: Mapping[str, Any], given: Any) -> str:
@@ -190,7 +228,13 @@ def _seconds(config: Mapping[str, Any], name: str, *, least: float = 0.001) -> f
     return seconds
 
 
-def _optional_seconds(config: Mapping[str, Any], name: str) -> float | None:
+def optional_seconds(config: Mapping[str, Any], name: str) -> float | None:
+    """Return a time among the settings in seconds; ``None`` if it is not set.
+
+    :param config: ``app.config``.
+    :param name: the setting.
+    :raises SettingError: if it is no time, or not a positive one of at most 100 years.
+    """
     return None if _get(config, name) is None else _seconds(config, name)
 
 
@@ -222,6 +266,32 @@ def _load(value: Any) -> Literal["auto", "all"]:
     if value in ("auto", "all"):
         return value  # type: ignore[no-any-return]
     raise SettingError("SESSION_LOAD", f'expects "auto" or "all", not {value!r}.')
+
+
+def _merge(value: Any, user_keys: tuple[str, ...] | None) -> dict[str, Rule]:
+    name = "SESSION_MERGE"
+    if isinstance(value, Mapping):
+        pairs = [*value.items()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        pairs = [(key, merged) for key in value]
+    else:
+        problem = f"expects a list of session keys, or a dict with a rule for each, not {value!r}."
+        raise SettingError(name, problem)
+    # Whether the application has Flask-Login is not known yet.
+    owners = [*FLASK_LOGIN.roots, *PLAIN.roots] if user_keys is None else UserKeys(user_keys).roots
+    rules: dict[str, Rule] = {FLASHES: merged}
+    for key, rule in pairs:
+        if not isinstance(key, str) or not _is_utf8(key):
+            raise SettingError(name, f"expects session keys, which are texts, not {key!r}.")
+        if key in owners:
+            raise SettingError(name, f"holds {key!r}, which says whose a session is; remove it.")
+        if rule is None:
+            rules.pop(key, None)
+        elif callable(rule):
+            rules[key] = rule
+        else:
+            raise SettingError(name, f"expects rule(base, mine, theirs) or None for {key!r}.")
+    return rules
 
 
 def _revoke_wait(value: Any, client: Any, url: str | None) -> tuple[int, int] | None:

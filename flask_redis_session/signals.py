@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from blinker import Namespace
+from flask import has_request_context, request
 
 from .request.outcome import Event
 
@@ -33,7 +34,14 @@ user_bound = _signals.signal("user-bound")
 
 save_refused = _signals.signal("save-refused")
 """A request's changes were not written, because its cookie no longer opened the session.
-Arguments: ``session``, ``sid`` and ``reason``: *gone* or *rotated*."""
+Arguments: ``session``, ``sid``, ``user_id`` (whose it was when it was loaded; ``None``: nobody's,
+or nothing was loaded) and ``reason``: *gone*, *rotated*, or *undeliverable* (no browser would have
+got the cookie that belongs to them)."""
+
+session_saved = _signals.signal("session-saved")
+"""A request that used its session has come to its end. Arguments: ``session``, ``sid`` (``None``:
+Redis was not asked about one) and ``figures``, a :class:`~.figures.SessionFigures`. Nothing is
+counted for a request that began before somebody listened."""
 
 _BY_NAME = {
     "session_created": session_created,
@@ -53,9 +61,11 @@ def send_events(app: Flask, session: RedisSession, events: Iterable[Event]) -> N
     for name, arguments in events:
         if name == "save_refused":
             log.warning(
-                "The changes of a request were not saved: session %s is %s.",
+                "The changes of a request were not saved: session %s is %s; endpoint %r, user %r.",
                 arguments["sid"],
                 arguments["reason"],
+                request.endpoint if has_request_context() else None,
+                arguments["user_id"],
             )
         if name == "session_ended":
             session_ended.send(app, **arguments)

@@ -66,6 +66,9 @@ def _slots_of_all(nodes: Sequence[Commands]) -> list[_Slots]:
 
 
 def _slots_of(node: Commands) -> _Slots:
-    reply: bytes = node.call(("CLUSTER", "NODES"))
-    itself = next(line for line in reply.splitlines() if b"myself" in line).split()
+    return node.understood(_slots_in, node.call(("CLUSTER", "NODES")))
+
+
+def _slots_in(reply: bytes) -> _Slots:
+    (itself,) = (line.split() for line in reply.splitlines() if b"myself" in line)
     return _Slots(itself[6], tuple(itself[8:]))

@@ -158,7 +158,7 @@ class Doctor:
         replies = self._redis.together(
             [_SESSION.on(self._hashes.key(sid), *arguments, repr(idle)) for sid in sids]
         )
-        return [_Look.of(reply) for reply in replies]
+        return [self._redis.understood(_Look.of, reply) for reply in replies]
 
     def _sessions(self, sids: Sequence[str]) -> Iterator[Finding]:
         owned: dict[str, _Look] = {}
@@ -268,11 +268,12 @@ class Doctor:
         ]
         if not stray:
             return
-        removed = [1] * len(stray)
+        removed = [(member, 1) for member in stray]
         if self._mends:
             key = self._hashes.index.key(user)
-            removed = self._redis.call(_INDEX.on(key, "remove-old", IN_FLIGHT, *stray))
-        for member, is_removed in zip(stray, removed, strict=True):
+            reply = self._redis.call(_INDEX.on(key, "remove-old", IN_FLIGHT, *stray))
+            removed = self._redis.understood(lambda each: [*zip(stray, each, strict=True)], reply)
+        for member, is_removed in removed:
             owner = text(looks[member].user)
             note = "of nobody" if owner is None else f"of user {owner!r}"
             if is_removed:
@@ -283,7 +284,7 @@ class Doctor:
         key = self._hashes.index.key(user)
         left = self._redis.call(_INDEX.on(key, "ttl"))
         needed = ends - monotonic() * 1000
-        if left != -1 and not 0 <= left < needed - LEEWAY:
+        if not isinstance(left, int) or (left != -1 and not 0 <= left < needed - LEEWAY):
             return
         kind: Kind = "no-expiry" if left == -1 else "early-expiry"
         if self._mends:

@@ -64,6 +64,9 @@ class Count(NamedTuple):
 #: What stands between the prefix and the user's id in the key of an index.
 INDEX = "user:"
 
+#: What stands there in the key of a mark of an import, which is a string and ends by itself.
+MARK = "old:"
+
 #: A session, and its user.
 _Found = tuple[str, bytes | None]
 
@@ -104,30 +107,12 @@ class KeySpace:
         :raises StoreUnavailable: if Redis fails. Also if a server was replaced or slots moved on
             the way, because some keys may have been missed.
         """
-        prefix = self._prefix.encode()
-        nodes = self._redis.nodes()
-        for node in nodes_to_scan(nodes) if self._redis.is_cluster else nodes:
-            for names in self._scan(node):
-                ours = [name for name in names if name.startswith(prefix)]
-                kinds = self._redis.together([("TYPE", name) for name in ours])
-                yield self._by_kind(
-                    (name, kind.decode() if isinstance(kind, bytes) else kind)
-                    for name, kind in zip(ours, kinds, strict=True)
-                )
-
-    def _scan(self, node: Commands) -> Iterator[list[bytes]]:
-        pattern = _GLOB.sub(r"\\\g<0>", self._prefix) + "*"
-        started = _incarnation(node)
-        cursor = 0
-        while True:
-            cursor, names = node.call(("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE))
-            yield names
-            if cursor == 0:
-                break
-        if _incarnation(node) != started:
-            # A restarted server, or one that took over, has the keys in another order. The
-            # cursor meant nothing to it, and many keys may have been missed.
-            raise StoreUnavailable("The server was replaced meanwhile; run it again.")
+        for ours in names_under(self._redis, self._prefix):
+            kinds = self._redis.together([("TYPE", name) for name in ours])
+            yield self._by_kind(
+                (name, kind.decode() if isinstance(kind, bytes) else kind)
+                for name, kind in zip(ours, kinds, strict=True)
+            )
 
     def _by_kind(self, names: Iterable[tuple[bytes, str]]) -> Page:
         page = Page([], [], [])
@@ -138,7 +123,7 @@ class KeySpace:
                 page.sids.append(rest)
             elif kind == "zset" and rest.startswith(INDEX):
                 page.users.append(rest.removeprefix(INDEX))
-            elif kind != "none":
+            elif kind != "none" and not (kind == "string" and rest.startswith(MARK)):
                 page.others.append(Other(name, kind))
         return page
 
@@ -152,12 +137,23 @@ class KeySpace:
             owners = [user for born, user in hashes if number(born) is not None]
             yield Count(len(owners), self._count_signed_in(page.users), owners.count(None))
 
+    def newest(self, users: Sequence[str]) -> list[str | None]:
+        """Return what is last in the index of each user; ``None`` if there is no index.
+
+        :param users: the users' ids, as text.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        index, understood = self._hashes.index, self._redis.understood
+        replies = self._redis.together([(ZREVRANGE, index.key(user), 0, 0) for user in users])
+        return [understood(lambda words: _utf8(words[0]) if words else None, r) for r in replies]
+
     def _count_signed_in(self, users: Sequence[str]) -> int:
         """Return how many of these users have a live session."""
         index = self._hashes.index
-        replies = self._redis.together([(ZREVRANGE, index.key(user), 0, 0) for user in users])
         newest = {
-            user: _utf8(reply[0]) for user, reply in zip(users, replies, strict=True) if reply
+            user: sid
+            for user, sid in zip(users, self.newest(users), strict=True)
+            if sid is not None
         }
         hashes = index.read_fields(list(newest.values()), (BORN, USER))
         alive = {
@@ -188,6 +184,9 @@ class KeySpace:
         """
         revocation = self._backend.users.revocation()
         with revocation.checked():
+            if self._backend.mover is not None:
+                marks = self._backend.mover.marks
+                revocation.begin(marks.all_revoked(selection, anonymous=anonymous))
             for page in self.pages():
                 found = self._selected(page.sids, selection, anonymous)
                 count, changed = self._revoke(found, selection, revocation)
@@ -239,9 +238,38 @@ class KeySpace:
         return self._hashes.index.key("") + (user or b"")
 
 
+def names_under(redis: Commands, prefix: str) -> Iterator[list[bytes]]:
+    """Yield the names of all keys under a prefix, step by step; a step goes through ``PAGE`` keys.
+
+    :param redis: where they are.
+    :param prefix: the prefix.
+    :raises StoreUnavailable: if Redis fails. Also if a server was replaced or slots moved on the
+        way, because some keys may have been missed.
+    """
+    nodes = redis.nodes()
+    for node in nodes_to_scan(nodes) if redis.is_cluster else nodes:
+        for names in _scan(node, prefix):
+            yield [name for name in names if name.startswith(prefix.encode())]
+
+
+def _scan(node: Commands, prefix: str) -> Iterator[list[bytes]]:
+    pattern = _GLOB.sub(r"\\\g<0>", prefix) + "*"
+    started = _incarnation(node)
+    cursor = 0
+    while True:
+        cursor, names = node.call(("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE))
+        yield names
+        if cursor == 0:
+            break
+    if _incarnation(node) != started:
+        # A restarted server, or one that took over, has the keys in another order. The
+        # cursor meant nothing to it, and many keys may have been missed.
+        raise StoreUnavailable("The server was replaced meanwhile; run it again.")
+
+
 def _incarnation(node: Commands) -> object:
     """Return what differs between a server and one that was started later or elsewhere."""
-    return node.call(("INFO", "server"))["run_id"]
+    return node.understood(lambda info: info["run_id"], node.call(("INFO", "server")))
 
 
 def _utf8(name: bytes) -> str:

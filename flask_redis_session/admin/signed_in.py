@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from flask_redis_session.application import ApplicationBackend
-from flask_redis_session.client.commands import ZREVRANGE
 from flask_redis_session.storage.record import BORN, SEEN, USER, number, text
 from flask_redis_session.storage.token import is_sid
 
@@ -33,6 +32,7 @@ class SignedInUsers:
 
     def __init__(self, backend: ApplicationBackend, limit: int) -> None:
         self._backend = backend
+        self._keyspace = KeySpace(backend)
         self._limit = limit
         self._seen: dict[str, float] = {}
         #: Whether there are users beyond the limit.
@@ -43,7 +43,7 @@ class SignedInUsers:
 
         :raises StoreUnavailable: as :meth:`.KeySpace.pages`.
         """
-        for page in KeySpace(self._backend).pages():
+        for page in self._keyspace.pages():
             # SCAN may find an index twice; then the second look counts.
             self._seen.update(self._signed_in(page.users))
             if len(self._seen) > 2 * self._limit:
@@ -62,11 +62,8 @@ class SignedInUsers:
 
     def _signed_in(self, users: Sequence[str]) -> Iterator[SignedIn]:
         """Yield those of these users who have a live session."""
-        index = self._backend.hashes.index
-        commands = [(ZREVRANGE, index.key(user), 0, 0) for user in users]
-        replies = self._backend.redis.together(commands)
-        sids = [reply[0].decode("utf-8", "replace") if reply else "" for reply in replies]
-        hashes = index.read_fields(sids, (BORN, SEEN, USER))
+        sids = [sid or "" for sid in self._keyspace.newest(users)]
+        hashes = self._backend.hashes.index.read_fields(sids, (BORN, SEEN, USER))
         for user, sid, (born, seen, owner) in zip(users, sids, hashes, strict=True):
             if is_sid(sid) and number(born) is not None and text(owner) == user:
                 yield SignedIn(user, number(seen) or 0.0)

@@ -10,15 +10,18 @@ from functools import partial
 from hashlib import sha1
 from importlib.resources import files
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from flask_redis_session.errors import StoreUnavailable, WrongType
 
 from .library import exceptions_of, failures_of, library_of
-from .once import MOVED, by_server, is_ours, sent_once, server_for
+from .meter import METER, metered
+from .once import MOVED, by_server, is_ours, key_of, sent_once, server_for
 from .outage import Outage
+from .pieces import in_one_piece, one_by_one
 from .pools import close_idle
 from .refusal import is_doubtful
+from .shape import UNREADABLE, is_odd
 
 log = logging.getLogger("flask_redis_session")
 
@@ -28,17 +31,14 @@ HGETALL = "hgetall"
 HMGET = "hmget"
 ZREVRANGE = "zrevrange"
 
-_SCRIPTED = {"EVAL", "EVALSHA"}
-
 #: What a cluster's client also raises when a node fails or slots move: before 7, redis-py closes
 #: connections and renews its tables while other threads use them.
 _RACES = (AttributeError, RuntimeError, ValueError)
 
-#: What a client raises if a reply has not the form of one to its command.
-_UNREADABLE = (TypeError, ValueError, IndexError, AttributeError, KeyError)
-
 #: One command as it goes over the wire. A script is one whose name is ``EVALSHA``.
 Command = tuple[Any, ...]
+
+R = TypeVar("R")
 
 
 class Script:
@@ -55,6 +55,10 @@ class Script:
     def on(self, key: bytes, *args: bytes | str | int) -> Command:
         """Return the command that runs it on one key."""
         return ("EVALSHA", self.sha, 1, key, *args)
+
+    def on_all(self, keys: Sequence[bytes]) -> Command:
+        """Return the command that runs it on several keys, which are on one server."""
+        return ("EVALSHA", self.sha, len(keys), *keys)
 
 
 _SCRIPTS: dict[str, Script] = {}
@@ -97,21 +101,37 @@ class Commands:
         """
         client = self._client or self._open()
         try:
-            # Whatever a client's decode_responses says, a damaged text must reach us as bytes.
-            reply = client.execute_command(*command, NEVER_DECODE=True)
+            if METER.get() is None:
+                # Whatever a client's decode_responses says, a damaged text must reach us as bytes.
+                reply = client.execute_command(*command, NEVER_DECODE=True)
+            else:
+                (reply,) = metered(one_by_one, client, [command])
         except self._lost_script as error:
             if command[0] != "EVALSHA":
                 raise self.mistrust() from error
             return self.call(_in_full(command))
         except self._failures as error:
             raise self._judged(error, command) from error
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise self.mistrust() from error
         except BaseException:
             close_idle(client)  # The reply may be on its way to one of them.
             raise
+        if is_odd(command, reply):
+            raise self.mistrust()
         self._answered()
         return reply
+
+    def understood(self, read: Callable[[Any], R], reply: Any) -> R:
+        """Return what a reply says.
+
+        :param read: reads it.
+        :raises StoreUnavailable: if it has another form than ``read`` expects.
+        """
+        try:
+            return read(reply)
+        except UNREADABLE as error:
+            raise self.mistrust() from error
 
     def mistrust(self) -> StoreUnavailable:
         """Close the idle connections, because a reply belonged to another command.
@@ -199,15 +219,15 @@ class Commands:
         client = self._client or self._open()
         replies: list[Any] = [None] * len(commands)
         try:
-            for server, places in by_server(client, [*map(_key_of, commands)]):
+            for server, places in by_server(client, commands):
                 if not is_ours(server):
                     return self.together(commands)
-                found = sent_once(server, [commands[at] for at in places])
+                found = metered(sent_once, server, [commands[at] for at in places])
                 for at, reply in zip(places, found, strict=True):
                     replies[at] = reply
         except self._failures as error:
             raise self._judged(error, commands[0]) from error
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise self.mistrust() from error
         # These were not carried out.
         lost = [at for at, reply in enumerate(replies) if isinstance(reply, self._lost_script)]
@@ -235,19 +255,11 @@ class Commands:
         return [Commands(partial(connection, node)) for node in client.get_primaries()]
 
     def _pipelined(self, client: Any, commands: Sequence[Command]) -> list[Any]:
-        pipeline = client.pipeline(transaction=False)
         try:
-            for command in commands:
-                options: dict[str, Any] = {"NEVER_DECODE": True}
-                if self.is_cluster and command[0] in _SCRIPTED:
-                    # Left to itself, redis-py asks a server for the keys of each script. A node
-                    # that is not the right one any more is put right as for any other command.
-                    options["target_nodes"] = [client.get_node_from_key(command[3])]
-                pipeline.execute_command(*command, **options)
-            replies: list[Any] = pipeline.execute(raise_on_error=False)
+            replies = metered(in_one_piece, client, commands)
         except self._failures as error:
             raise self._judged(error, commands[0]) from error
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise self.mistrust() from error
         for reply in replies:
             if isinstance(reply, Exception):
@@ -259,6 +271,8 @@ class Commands:
         for reply, command in zip(replies, commands, strict=True):
             if isinstance(reply, Exception):
                 raise self._judged(reply, command) from reply
+            if is_odd(command, reply):
+                raise self.mistrust()
         self._answered()
         return replies
 
@@ -291,25 +305,27 @@ class Commands:
         """Return the exception of ours that a failure of the client's comes to."""
         # Inside a script Redis says the word somewhere in the text, elsewhere it begins with it.
         if "WRONGTYPE" in str(error):
-            key = _key_of(command).decode()
+            key = key_of(command).decode()
             log.error("The key %r in Redis has another type; delete or rename it.", key)
             return WrongType(key)
         self._outage.failed(error)
         if is_doubtful(error) and self._client is not None:
             with suppress(*self._failures):
-                server = server_for(self._client, _key_of(command))
+                server = server_for(self._client, key_of(command))
                 if not is_ours(server):
                     # Its connection is idle again, and cannot be told from the other idle ones.
                     close_idle(server)
         return StoreUnavailable(retry_after=self._retry_after)
 
 
-def _key_of(command: Command) -> Any:
-    """Return the key that a command is about."""
-    at = 3 if command[0] in _SCRIPTED else 1
-    return command[at] if at < len(command) else b""
+def text_of(command: Command) -> str:
+    """Return the text of the script that a command runs.
+
+    :param command: the command, as :meth:`Script.on` returns it.
+    """
+    return _SCRIPTS[command[1]].text
 
 
 def _in_full(command: Command) -> Command:
     """Return a script's command with its text, for a server that has lost it."""
-    return ("EVAL", _SCRIPTS[command[1]].text, *command[2:])
+    return ("EVAL", text_of(command), *command[2:])

@@ -2,14 +2,15 @@
 
 redis-py's own spends about as long on its pool and its metrics as the kernel and Redis on the
 command. These classes only leave that out; connections, protocol, retries and errors are its own.
-Tools that trace ``redis.Redis.execute_command`` do not see this client's commands: give
-``SESSION_REDIS`` a client of your own if you want them traced.
+Tools that trace commands replace ``redis.Redis.execute_command``: if one has, commands go that way.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from inspect import unwrap
 from time import monotonic
+from types import FunctionType
 from typing import Any
 from weakref import WeakSet
 
@@ -126,10 +127,24 @@ def _dict_of(reply: Any) -> dict[bytes, bytes]:
     return dict(zip(words, words, strict=True))
 
 
+def _own(method: Any) -> Any:
+    """Return redis-py's own function, of which a tracer has made this method; ``None``: unknown."""
+    function = unwrap(method)
+    is_own = type(function) is FunctionType and function.__module__ == redis.Redis.__module__
+    return function if is_own else None
+
+
+#: What sends a command if nothing traces it. A tracer may have come first.
+_UNTRACED = _own(redis.Redis.execute_command)
+
+
 class FastRedis(redis.Redis):
-    """A client that sends a command without redis-py's metrics."""
+    """A client that sends a command without redis-py's metrics, unless a tool traces commands."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
+        if redis.Redis.execute_command is not _UNTRACED:
+            # By each command, because a tracer may come at any time, and go.
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         pool = self.connection_pool
         connection: Any = pool.get_connection()
         parse: Any = self.parse_response

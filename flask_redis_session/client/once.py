@@ -15,6 +15,9 @@ from .retry import ReplyLost
 #: What tells that a command went to a node that has its slot no more, and was not carried out.
 MOVED = ("AskError", "MovedError", "TryAgainError")
 
+#: What runs a script: its key comes after the number of keys.
+SCRIPTED = {"EVAL", "EVALSHA"}
+
 
 class OncePipeline(Pipeline):
     """A pipeline that is not sent again if its connection is lost."""
@@ -44,11 +47,17 @@ def server_for(client: Any, key: Any) -> Any:
     return connection(client.get_node_from_key(key))
 
 
-def by_server(client: Any, keys: Sequence[Any]) -> list[tuple[Any, list[int]]]:
-    """Return the client of each server that has some of these keys, and the places of those."""
+def key_of(command: Sequence[Any]) -> Any:
+    """Return the key that a command is about, or the first of them; ``b""`` if there is none."""
+    at = 3 if command[0] in SCRIPTED else 1
+    return command[at] if at < len(command) else b""
+
+
+def by_server(client: Any, commands: Sequence[Sequence[Any]]) -> list[tuple[Any, list[int]]]:
+    """Return the client of each server that carries out some commands, and the places of those."""
     servers: dict[int, tuple[Any, list[int]]] = {}
-    for at, key in enumerate(keys):
-        server = server_for(client, key)
+    for at, command in enumerate(commands):
+        server = server_for(client, key_of(command))
         servers.setdefault(id(server), (server, []))[1].append(at)
     return [*servers.values()]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import Empty
 from typing import Any
 
 from .library import library_of
+
+_NOTHING = object()
 
 
 def close_idle(client: Any) -> None:
@@ -20,10 +22,11 @@ def close_idle(client: Any) -> None:
         if close is not None:
             close()
         elif hasattr(pool, "_available_connections"):
-            # Taken out while they are closed, so that nobody is handed one of them.
-            _close(pool._available_connections)  # noqa: SLF001 (no public way leaves out the others)
-        else:
-            _close_queued(pool)
+            idle = pool._available_connections  # noqa: SLF001 (no public way leaves out the others)
+            _close(idle.pop, idle.extend)
+        elif queue := getattr(pool, "pool", None):
+            # A blocking pool has them in a queue, in which ``None`` stands for a new connection.
+            _close(queue.get_nowait, lambda taken: [*map(queue.put_nowait, taken)])
 
 
 def _pools(client: Any) -> Iterator[Any]:
@@ -39,25 +42,15 @@ def _pools(client: Any) -> Iterator[Any]:
             yield pool
 
 
-def _close(idle: list[Any]) -> None:
-    closed = []
-    with suppress(IndexError):
-        while True:
-            connection = idle.pop()
-            connection.disconnect()
-            closed.append(connection)
-    idle.extend(closed)
-
-
-def _close_queued(pool: Any) -> None:
-    """Close what a blocking pool has in its queue, where ``None`` stands for a new connection."""
-    queue, taken = getattr(pool, "pool", None), []
-    if queue is None:
-        return
-    with suppress(Empty):
-        while True:
-            taken.append(queue.get_nowait())
-    for connection in taken:
-        if connection is not None:
-            connection.disconnect()
-        queue.put_nowait(connection)
+def _close(take: Callable[[], Any], give_back: Callable[[list[Any]], object]) -> None:
+    """Close connections; while that lasts they are taken out, so that nobody is handed one."""
+    taken: list[Any] = []
+    try:
+        with suppress(IndexError, Empty):
+            # In one step: no signal handler can raise after one was taken and before it is noted.
+            taken.extend(iter(take, _NOTHING))
+        for connection in taken:
+            if connection is not None:
+                connection.disconnect()
+    finally:
+        give_back(taken)

@@ -77,11 +77,11 @@ def problem(options: Options, kind: str, *, ended: int | None = None) -> Respons
     return response
 
 
-def signed_out(options: Options, *, everywhere: bool) -> Response:
+def signed_out(options: Options, *, everywhere: bool | None) -> Response:
     """Answer that the visitor is signed out.
 
     :param options: the options of the blueprint.
-    :param everywhere: whether all sessions of the user were ended.
+    :param everywhere: whether all sessions of the user were ended; ``None``: not known.
     """
     return _html("signed_out", View(options, everywhere=everywhere))
 

@@ -8,7 +8,7 @@ from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
-from flask import Blueprint, Response, abort, redirect, request, url_for
+from flask import Blueprint, Response, abort, current_app, redirect, request, url_for
 from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader
 
 from flask_redis_session.errors import (
@@ -16,6 +16,7 @@ from flask_redis_session.errors import (
     RevocationUnconfirmed,
     StoreUnavailable,
 )
+from flask_redis_session.remember_cookie import delete_remember_cookie, has_remember_cookie
 
 from . import answers, csrf
 from .layout import layout_loader
@@ -124,7 +125,7 @@ def _change(
     def checked(pages: _Pages, /, *args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
         visitor = Visitor.of_request()
         if visitor is None:
-            return pages.nobody()
+            return pages.signed_out_already()
         if not csrf.is_genuine(request, visitor.session, visitor.user):
             return answers.problem(pages.options, "stale")
         return view(pages, visitor, *args, **kwargs)
@@ -160,13 +161,14 @@ class _Pages:
         """Tell visitors that they are signed out."""
         if Visitor.of_request() is not None:
             return redirect(url_for(".listing"), 303)
-        return answers.signed_out(self.options, everywhere="everywhere" in request.args)
+        everywhere = None if "already" in request.args else "everywhere" in request.args
+        return answers.signed_out(self.options, everywhere=everywhere)
 
     @_change
     def end(self, visitor: Visitor, sid: str) -> ResponseReturnValue:
         """End one session."""
         is_mine = sid == visitor.session.sid
-        if not visitor.end(sid):
+        if not visitor.end(sid) and not is_mine:
             return answers.problem(self.options, "unknown")
         return self._signed_out(1) if is_mine else self._done(visitor, "one", 1)
 
@@ -212,6 +214,13 @@ class _Pages:
             return self.options.sign_in()
         return redirect(address(self.options.sign_in), 303)
 
+    def signed_out_already(self) -> ResponseReturnValue:
+        """Answer a change of somebody who was signed out before it, as by a double click."""
+        name = current_app.session_interface.get_cookie_name(current_app)
+        if self.options.sign_in is not None or answers.wants_json() or name not in request.cookies:
+            return self.nobody()
+        return redirect(url_for(".signed_out", already=1), 303)
+
     def _done(self, visitor: Visitor, what: str, count: int) -> Response:
         if not answers.wants_json():
             visitor.session[_NOTICE] = [what, count]
@@ -224,7 +233,11 @@ class _Pages:
             where = address(self.options.signed_out)
         else:
             where = url_for(".signed_out", everywhere=1 if everywhere else None)
-        return answers.ended(count, where, signed_out=True)
+        response = answers.ended(count, where, signed_out=True)
+        if has_remember_cookie(current_app, request):
+            # It would sign this browser in again.
+            delete_remember_cookie(current_app, response)
+        return response
 
 
 def _notice(visitor: Visitor) -> Notice | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from flask import current_app
+
+from flask_redis_session.remember_cookie import keeps_remember_cookie
 from flask_redis_session.storage.record import SessionInfo
 
 from . import csrf
@@ -37,7 +40,7 @@ class View:
     :param notice: what the visitor has just done.
     :param problem: what went wrong, a kind of :func:`~.answers.problem`.
     :param ended: how many sessions were ended before the failure.
-    :param everywhere: whether all sessions of the user were ended.
+    :param everywhere: whether all sessions of the user were ended; ``None``: not known.
     """
 
     options: Options
@@ -46,7 +49,7 @@ class View:
     notice: Notice | None = None
     problem: str | None = None
     ended: int = 0
-    everywhere: bool = False
+    everywhere: bool | None = False
 
     @property
     def base_template(self) -> str:
@@ -65,6 +68,11 @@ class View:
         """The URL of the sign-in; ``None`` if it is not known."""
         target = self.options.sign_in
         return address(target) if isinstance(target, str) else None
+
+    @property
+    def may_return(self) -> bool:
+        """Whether a device may sign itself in again, by a remember cookie of Flask-Login's."""
+        return keeps_remember_cookie(current_app)
 
     def agent(self, info: SessionInfo) -> Agent:
         """Return the browser and the system of a session.

@@ -2,6 +2,6 @@
 
 from .connection import EmbeddedConnection
 from .directory import prepare
-from .server import runs_here, server_binary, start_or_join
+from .server import end, runs_here, server_binary, start_or_join
 
-__all__ = ["EmbeddedConnection", "prepare", "runs_here", "server_binary", "start_or_join"]
+__all__ = ["EmbeddedConnection", "end", "prepare", "runs_here", "server_binary", "start_or_join"]

@@ -89,6 +89,21 @@ def start_or_join(directory: str | None, *, timeout: float = 10.0) -> str:
                 time.sleep(0.01)
 
 
+def end(directory: str, *, timeout: float = 10.0) -> None:
+    """End the server of a directory, if this process started it, and wait until it has ended.
+
+    :param directory: an absolute path.
+    :param timeout: seconds to wait.
+    """
+    folder = Path(directory)
+    _paths.pop(directory, None)
+    if folder in _owned:
+        os.close(_owned.pop(folder))
+    deadline = time.monotonic() + timeout
+    while is_running(folder) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
 def last_path(directory: str | None) -> str:
     """Return where this process last found a server; ``""`` if it never did."""
     return _paths.get(directory, "")

@@ -11,8 +11,9 @@ from flask_redis_session.storage.at_once import Deed, Increment, Take
 from flask_redis_session.storage.commit import Committed
 from flask_redis_session.storage.record import Changes, Record, field_of, key_of
 
+from .carried import CarriedState
 from .save import record_of
-from .state import TORN, SessionState
+from .state import TORN
 
 #: The integers that Redis counts with.
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -21,7 +22,7 @@ _OWNER = "it says whose session this is; assign it or pop() it."
 _UNFIT = "it holds no integer of at most 64 bits, or would not after this; nothing was written."
 
 
-class AtOnceState(SessionState):
+class AtOnceState(CarriedState):
     """A session with operations that Redis carries out at once, one after another."""
 
     # The fields that this request took, and whether it took the last one.
@@ -80,15 +81,12 @@ class AtOnceState(SessionState):
         """Return the field of a key; ``None`` if it is to be changed at the end of the request."""
         if self._wiped or key in self._assigned or key in self._deleted:
             return None
-        try:
-            return field_of(key) if isinstance(key, str) else None
-        except UnicodeEncodeError:
-            return None
+        return field_of(key) if isinstance(key, str) else None
 
     def _at_once(self, deed: Deed) -> Committed | None:
         """Do something to a field of the stored session; ``None``: there is no stored session."""
-        if self._others:
-            # Which of several cookies counts is for a load to say.
+        if self._others or self._carry is not None:
+            # Which of several cookies counts, and what an old one means, is for a load to say.
             self._is_stored()
         if self._failure is not None:
             raise self._failure
@@ -151,6 +149,8 @@ class AtOnceState(SessionState):
             self._fields.pop(name, None)
         else:
             self._fields[name] = text
+        if key in self._backend.rules:
+            self._note_base(key, text)
 
     def _loaded(self, fields: Mapping[bytes, bytes], asked: Iterable[bytes] | None) -> None:
         if self._taken:

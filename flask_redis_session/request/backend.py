@@ -13,6 +13,7 @@ from flask_redis_session.storage.record import Record
 from flask_redis_session.storage.token import Token
 from flask_redis_session.storage.user_sessions import UserSessions
 
+from .rule import Rule
 from .user import UserKeys
 
 if TYPE_CHECKING:
@@ -31,11 +32,18 @@ class SessionBackend(Protocol):
     users: UserSessions
 
     @property
+    def rules(self) -> Mapping[str, Rule]:
+        """The keys that are merged, each with its rule."""
+
+    @property
     def user_keys(self) -> UserKeys:
         """The keys that say whose a session is."""
 
     def now(self) -> datetime:
         """Return the present, by Redis's clock as far as it is known."""
+
+    def idle_lifetime(self, permanent: bool) -> float:
+        """Return the idle lifetime that the settings give a session, in seconds."""
 
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
         """Load what is needed to know a key, or every key if it is ``None``."""

@@ -19,9 +19,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from flask_redis_session.storage.commit import Lifetime
+from flask_redis_session.storage.commit import Lifetime, Meaning
 from flask_redis_session.storage.record import Binding, Changes, Record
 from flask_redis_session.storage.token import Token
+
+from .rule import Rule
 
 Phase = Literal["new", "unproved", "live", "rotated", "gone"]
 
@@ -39,15 +41,15 @@ class Terms:
     passing: float
     refreshes: bool = True
 
-    def lifetime(self, permanent: bool, *, fixed: bool = False) -> Lifetime:
+    def lifetime(self, permanent: bool, rule: Meaning = "lower") -> Lifetime:
         """Return how long a session may be idle.
 
         :param permanent: whether it is permanent.
-        :param fixed: as :class:`~.storage.commit.Lifetime` has it.
+        :param rule: what this means for the lifetime that it has.
         """
         if permanent:
-            return Lifetime(self.permanent, fixed, other=self.passing)
-        return Lifetime(self.passing, fixed, other=self.permanent)
+            return Lifetime(self.permanent, rule, other=self.passing)
+        return Lifetime(self.passing, rule, other=self.permanent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,16 @@ class Draft:
     :param record: what was loaded; ``None`` unless the session is *live*.
     :param changes: what to write. It is empty if the application said ``modified = False``.
     :param binding: whose the session becomes; ``None`` if it stays whose it is.
+    :param holder: who the user's keys said it was when it was loaded. That is not the one of the
+        record if ``SESSION_USER_KEY`` was another one then.
     :param loaded: the fields that were loaded, as Redis holds them.
     :param dropped: those of them that the request deleted, or that cannot be read.
+    :param rules: how the keys are merged whose changes have a guard.
     :param sid: the public id that the request was told of a session that is not stored yet.
     :param permanent: whether the session is to be permanent.
     :param permanent_anew: the same, if the cookie turns out to open nothing.
+    :param own: the idle lifetime that the session is to have whatever the settings say, in seconds;
+        ``None``: there is none, or it is not known.
     :param rotates: whether the application asked for a fresh secret.
     :param confirms: whether the user has just proved who they are.
     :param forced: whether to write even if nothing changed (``modified = True``).
@@ -80,11 +87,14 @@ class Draft:
     record: Record | None = None
     changes: Changes = field(default_factory=Changes)
     binding: Binding | None = None
+    holder: str | None = None
     loaded: Mapping[bytes, bytes] = field(default_factory=dict)
     dropped: Collection[bytes] = ()
+    rules: Mapping[str, Rule] = field(default_factory=dict)
     sid: str | None = None
     permanent: bool = False
     permanent_anew: bool = False
+    own: float | None = None
     rotates: bool = False
     confirms: bool = False
     forced: bool = False
@@ -110,3 +120,19 @@ class Draft:
     def turns(self) -> bool:
         """Whether the session becomes permanent, or no longer is."""
         return self.token is not None and self.permanent != self.token.permanent
+
+    @property
+    def assigns(self) -> bool:
+        """Whether the session gets a lifetime of its own, another one, or none any more."""
+        return self.record is not None and self.own != self.record.own
+
+    @property
+    def lifetime(self) -> Lifetime:
+        """How long the session may be idle, and what that means for the lifetime that it has."""
+        if self.own is not None:
+            # Also if a sign-in finds it: its place in the index lives no longer than this one.
+            assigns = self.assigns or self.signs_in
+            return Lifetime(self.own, "assign" if assigns else "lower")
+        if self.signs_in or self.assigns:
+            return self.terms.lifetime(self.permanent, "reset")
+        return self.terms.lifetime(self.permanent, "set" if self.turns else "lower")

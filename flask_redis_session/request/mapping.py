@@ -213,9 +213,7 @@ class TrackedMapping(MutableMapping[str, Any]):
 
     def _stored(self, key: str) -> bytes | None:
         """Return the stored text of a key, loading it if it is not known yet."""
-        name = _field(key)
-        if name is None:
-            return None
+        name = field_of(key)
         self._used.add(name)
         if not self._complete and name not in self._asked:
             self._fetch(key)
@@ -250,7 +248,7 @@ class TrackedMapping(MutableMapping[str, Any]):
         :raises UnstorableValue: if a value has no form in Redis.
         """
         with self._lock:
-            deletes = [name for key in self._deleted if (name := _field(key)) is not None]
+            deletes = [*map(field_of, self._deleted)]
             if self._complete:
                 deletes = [name for name in deletes if name in self._fields]
             return Changes(self._encoded(self._suspects()), deletes, self._wiped)
@@ -264,9 +262,7 @@ class TrackedMapping(MutableMapping[str, Any]):
         encoded: dict[bytes, bytes] = {}
         for key in keys:
             text = encode(key, self._values[key])
-            name = _field(key)
-            if name is None:
-                raise UnstorableValue(key, "the key holds a lone surrogate; remove it.")
+            name = field_of(key)
             if not is_same(self._fields.get(name), text):
                 encoded[name] = text
         return encoded
@@ -277,8 +273,7 @@ class TrackedMapping(MutableMapping[str, Any]):
 
     def _dropped(self) -> set[bytes]:
         """Return the fields that this request deleted, or that cannot be read."""
-        names = (_field(key) for key in (*self._deleted, *self._damaged))
-        return {name for name in names if name is not None}
+        return {field_of(key) for key in (*self._deleted, *self._damaged)}
 
     def _settle(self, changes: Changes) -> None:
         """Take changes that have been written for what is stored."""
@@ -312,11 +307,3 @@ class _Items(ItemsView[str, Any]):
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         return iter(self._mapping.copy().items())
-
-
-def _field(key: str) -> bytes | None:
-    """Return the field of a key, or ``None`` if it has no UTF-8 form and so cannot be stored."""
-    try:
-        return field_of(key)
-    except UnicodeEncodeError:
-        return None

@@ -37,6 +37,11 @@ class OwnedMapping(TrackedMapping):
             self._note_damage(key.key, error)
             return None
 
+    def _holder(self) -> str | None:
+        """Return whose session it was when it was loaded, by what its keys held then."""
+        users = (key.stored_user(self._fields) for key in self._backend.user_keys)
+        return next((user for user in users if user is not None), None)
+
     def _is_assigned(self) -> bool:
         """Tell whether this request assigned a user's key, or changed something inside of it."""
         keys = [key.key for key in self._backend.user_keys]

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from flask_redis_session.storage.commit import Committed
+from flask_redis_session.storage.commit import Committed, Lifetime
 from flask_redis_session.storage.record import (
     BORN,
     IDLE,
+    OWN,
     SEEN,
     SIGNED,
     USER,
@@ -24,6 +25,7 @@ from flask_redis_session.storage.record import (
 )
 from flask_redis_session.storage.token import Token
 
+from .conflict import Patience, merge
 from .draft import Draft
 from .outcome import Commit, Cookie, Create, Event, Outcome, Reply, Step, Touch, Touched, Written
 
@@ -36,10 +38,14 @@ def save(draft: Draft, send: Callable[[Step], Reply]) -> Outcome:
     :param draft: what it wants.
     :param send: sends a step to Redis and returns the reply.
     :raises StoreUnavailable: if Redis fails; the cookie must stay as it is.
+    :raises Exception: what an application's rule of ``SESSION_MERGE`` raises.
     """
     step = plan(draft)
+    patience = Patience()
     while not isinstance(step, Outcome):
         step = judge(draft, send(step))
+        if isinstance(step, Commit):
+            step = patience.again(step)
     return step
 
 
@@ -48,10 +54,10 @@ def plan(draft: Draft) -> Step | Outcome:
 
     :param draft: what the request wants.
     """
-    if draft.token is None:
-        return _plan_new(draft)
     if draft.phase == "rotated":
         return _plan_rotated(draft)
+    if draft.token is None:
+        return _plan_new(draft)
     return _plan_stored(draft, draft.token)
 
 
@@ -70,6 +76,8 @@ def judge(draft: Draft, reply: Reply) -> Step | Outcome:
         return _committed(draft, reply.step, reply)
     if reply.committed.what == "ended":
         return _ended(reply)
+    if reply.committed.what == "conflict":
+        return merge(draft, reply.step, reply.committed.stored)
     return _not_committed(draft, reply.committed.what)
 
 
@@ -87,7 +95,9 @@ def _plan_rotated(draft: Draft) -> Step | Outcome:
     """A dead cookie writes into nobody's session; a sign-in gets a session of its own."""
     if draft.binding is not None and draft.signs_in:
         return _create(draft, draft.changes.sets, draft.binding)
-    return _refused(draft, "rotated") if draft.changes else _unchanged(draft, "leave")
+    # Without a token, this request already knows that the session has ended.
+    loses = draft.changes if draft.token is not None else draft.changes.sets
+    return _refused(draft, "rotated") if loses else _unchanged(draft, "leave")
 
 
 def _plan_stored(draft: Draft, token: Token) -> Step | Outcome:
@@ -98,20 +108,28 @@ def _plan_stored(draft: Draft, token: Token) -> Step | Outcome:
             return _refused(draft, "undeliverable")
         # A sign-out must take place, and the old secret opens less from then on.
         rotates = False
-    if draft.changes or draft.turns or draft.forced or rotates:
-        lifetime = draft.terms.lifetime(draft.permanent, fixed=draft.turns)
+    if draft.changes or draft.turns or draft.assigns or draft.forced or rotates:
         return Commit(
-            token, draft.record, draft.changes, draft.binding, rotates, lifetime, draft.confirms
+            token,
+            draft.record,
+            draft.changes,
+            draft.binding,
+            rotates,
+            draft.lifetime,
+            draft.confirms,
         )
     if draft.phase == "unproved" and not (draft.permanent and draft.terms.refreshes):
         return _unchanged(draft, "leave")
-    return Touch(token, draft.record, draft.terms.lifetime(draft.permanent))
+    return Touch(token, draft.record, draft.lifetime)
 
 
 def _create(draft: Draft, content: Mapping[bytes, bytes], binding: Binding) -> Create | Outcome:
     if draft.is_undeliverable:
         return _refused(draft, "undeliverable")
-    lifetime = draft.terms.lifetime(draft.permanent, fixed=True)
+    if draft.own is None:
+        lifetime = draft.terms.lifetime(draft.permanent, "set")
+    else:
+        lifetime = Lifetime(draft.own, "assign")
     return Create(Changes({**content}), binding, draft.permanent, lifetime, draft.sid)
 
 
@@ -134,10 +152,8 @@ def _committed(draft: Draft, step: Commit, reply: Written) -> Outcome:
     cookie: Cookie = "refresh" if draft.permanent or step.token.permanent else "same"
     if step.rotates or draft.owes_cookie:
         cookie = "fresh"
-    token = reply.token
-    if token.permanent != draft.permanent:
-        token = token.turned(permanent=draft.permanent)
     record = record_of(reply.committed, user)
+    token = reply.token.lasting(draft.permanent, record.own)
     signed_in = None if binding is None else user
     return Outcome(cookie, "live", token, record, step.changes, events, signed_in)
 
@@ -163,7 +179,7 @@ def _not_committed(draft: Draft, what: str) -> Step | Outcome:
 
 def _was_theirs(draft: Draft, binding: Binding) -> bool:
     """Tell whether the session was this user's when it was loaded: then nobody signed in."""
-    return draft.record is not None and draft.record.user == binding.user
+    return draft.record is not None and binding.user in (draft.record.user, draft.holder)
 
 
 def _everything(draft: Draft) -> dict[bytes, bytes]:
@@ -179,7 +195,8 @@ def _everything(draft: Draft) -> dict[bytes, bytes]:
 def _refused(draft: Draft, reason: Literal["gone", "rotated", "undeliverable"]) -> Outcome:
     cookie = draft.token or draft.sent
     sid = None if cookie is None else cookie.sid
-    events = [Event("save_refused", {"sid": sid, "reason": reason})]
+    user = None if draft.record is None else draft.record.user
+    events = [Event("save_refused", {"sid": sid, "user_id": user, "reason": reason})]
     if reason == "gone":
         events.append(Event("session_ended", {"sid": sid, "user_id": None, "reason": "gone"}))
     return replace(_unchanged(draft, "leave"), events=tuple(events))
@@ -189,7 +206,10 @@ def _unchanged(draft: Draft, cookie: Cookie) -> Outcome:
     if draft.owes_cookie and cookie != "clear":
         # An earlier save of this request wrote it, and then something raised.
         cookie = "fresh"
-    return Outcome(cookie, draft.phase, draft.token, draft.record)
+    token = draft.token
+    if token is not None and draft.record is not None:
+        token = token.lasting(draft.permanent, draft.record.own)
+    return Outcome(cookie, draft.phase, token, draft.record)
 
 
 def record_of(committed: Committed, user: str | None) -> Record:
@@ -205,6 +225,8 @@ def record_of(committed: Committed, user: str | None) -> Record:
         fields[IDLE] = committed.idle
     if committed.signed is not None:
         fields[SIGNED] = committed.signed
+    if committed.own is not None:
+        fields[OWN] = committed.own
     if user is not None:
         fields[USER] = user.encode()
     return Record("live", fields)

@@ -7,7 +7,7 @@ from datetime import datetime
 from flask.sessions import SessionMixin
 
 from flask_redis_session.errors import RevocationIncomplete, StoreUnavailable
-from flask_redis_session.storage.record import SessionInfo, expiry, moment
+from flask_redis_session.storage.record import SessionInfo, Standing, expiry, moment
 from flask_redis_session.storage.revocation import Selection
 from flask_redis_session.storage.token import new_sid
 
@@ -25,6 +25,7 @@ class RedisSession(AtOnceState, SessionMixin):
     :param tokens: what the request's cookies of our name say.
     :param permanent: whether a new session starts permanent.
     :param request: the request that it is opened for.
+    :param carry: carries the session of an old cookie over; ``None``: there is none.
     """
 
     # Flask's context assigns it when flask.session is used.
@@ -170,24 +171,25 @@ class RedisSession(AtOnceState, SessionMixin):
         if self._record is not None and self._record.user == user:
             found = self._backend.users.revoke_one(user, current)
             try:
-                is_there = not found and self._is_there()
+                standing: Standing = "live" if found else self._standing_now()
             except StoreUnavailable as failure:
                 raise RevocationIncomplete(ended) from failure
-            if is_there:
-                # Another request made it somebody else's, or nobody's: the cookie is theirs.
+            if standing == "live" and not found:
+                # It is nobody's now, and has the same cookie.
                 return []
             if not found:
-                # Somebody else ended it: by now the browser may have a cookie of another session.
-                self._phase = "gone"
+                # Another request ended it, such as the first of a double click, or made it somebody
+                # else's: by now the browser may have another cookie.
+                self._phase = "rotated" if standing == "rotated" else "gone"
         self._end()
         return found
 
-    def _is_there(self) -> bool:
-        """Tell whether the session still exists, whoever's it may be by now."""
+    def _standing_now(self) -> Standing:
+        """Return what the request's cookie opens by now."""
         if self._token is None:
-            return False
+            return "gone"
         key, usage = self._backend.user_keys.roots[0], Usage(None, set())
-        return self._backend.load(self._token, key, usage)[0].standing != "gone"
+        return self._backend.load(self._token, key, usage)[0].standing
 
     def __repr__(self) -> str:
         # Neither loads anything nor shows what may be private.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,8 +19,8 @@ from flask_redis_session.storage.token import Token
 from .backend import SessionBackend, Usage
 from .delivery import reaches_no_browser
 from .draft import Draft, Phase, Terms
+from .lasting import LastingMapping
 from .outcome import Outcome, Reply, Step
-from .owner import OwnedMapping
 from .save import save
 from .user import UserKey
 
@@ -33,7 +34,7 @@ R = TypeVar("R")
 TORN = "The session ended or changed its cookie while it was read. Please try again."
 
 
-class SessionState(OwnedMapping):
+class SessionState(LastingMapping):
     """A mapping that loads itself when it is first used, and knows how it is to be saved.
 
     :param backend: where it comes from.
@@ -50,23 +51,17 @@ class SessionState(OwnedMapping):
         permanent: bool = False,
         request: Request | None = None,
     ) -> None:
-        super().__init__(backend)
+        super().__init__(backend, tokens[0] if tokens else None, permanent=permanent)
         self._request = request
         self._opened = monotonic()
         #: What is known of the session; see ``draft.py``.
         self._phase: Phase = "unproved" if tokens else "new"
         #: The cookie as the browser has it; the first of several, until Redis was asked.
-        self._sent = tokens[0] if tokens else None
+        self._sent = self._token
         self._others = tokens[1:]
-        #: The cookie that opens the session; ``None`` if none does.
-        self._token = self._sent
-        self._record: Record | None = None
         # The public id that the application was told, of a session that is not stored yet.
         self._sid: str | None = None
         self._complete = not tokens
-        self._starts_permanent = permanent
-        # None: the application has not assigned it.
-        self._permanent: bool | None = None
         # None: only nested changes, if any. False: the application said so.
         self._modified: bool | None = None
         self._forced = self._rotates = self._confirms = False
@@ -75,19 +70,6 @@ class SessionState(OwnedMapping):
         # Whether the response is being finished, whether what it read was empty by a failure, and
         # whether a value was refused.
         self._is_finishing = self._lacks = self._is_refused = False
-
-    @property
-    def permanent(self) -> bool:
-        """Whether the session outlives the browser, for ``PERMANENT_SESSION_LIFETIME``."""
-        if self._permanent is not None:
-            return self._permanent
-        return self._starts_permanent if self._token is None else self._token.permanent
-
-    @permanent.setter
-    def permanent(self, value: bool) -> None:
-        if bool(value) != self.permanent:
-            self._mutated()
-        self._permanent = bool(value)
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key in self._backend.user_keys.roots:
@@ -103,24 +85,23 @@ class SessionState(OwnedMapping):
 
     def clear(self) -> None:
         super().clear()
-        # As in Flask, whose session keeps it among what is cleared.
-        self._permanent = self._starts_permanent
         self._sid = None
 
     def _mutated(self) -> None:
         self._modified = True
 
     def _fetch(self, key: str | None) -> None:
-        # Of threads that share it, one at a time.
-        with self._lock:
+        with self._lock:  # of threads that share it, one at a time
             self._load(key)
 
     def _load(self, key: str | None) -> None:
-        if self._token is None:
-            self._complete = True
-            return
+        if self._token is not None:
+            self._attempt(partial(self._ask, self._token, key))
+        self._complete = self._complete or self._token is None
+
+    def _attempt(self, ask: Callable[[], None]) -> None:
         try:
-            self._ask(self._token, key)
+            ask()
         except StoreUnavailable as failure:
             if not self._is_finishing:
                 self._failure = failure
@@ -230,13 +211,15 @@ class SessionState(OwnedMapping):
             self._record,
             sid=self._sid,
             permanent=self.permanent,
-            permanent_anew=self._starts_permanent if self._permanent is None else self._permanent,
+            permanent_anew=self._permanent_anew(),
+            own=self._own(),
             is_late=monotonic() - self._opened > TOMBSTONE,
             is_undeliverable=reaches_no_browser(self._request),
         )
         if self._modified is False:
             permanent = self.permanent if self._token is None else self._token.permanent
-            return replace(draft, permanent=permanent)
+            own = None if self._record is None else self._record.own
+            return replace(draft, permanent=permanent, own=own)
         if self._modified is None and not self._mutable:
             return draft
         changes = self._changes()
@@ -246,11 +229,13 @@ class SessionState(OwnedMapping):
             draft,
             changes=changes,
             binding=binding,
+            holder=self._holder(),
             loaded=self._fields,
             dropped=self._dropped() if binding is not None else (),
             rotates=self._rotates or self._turns_user(changed),
             confirms=self._confirms,
             forced=self._forced,
+            rules=self._backend.rules,
         )
 
     def _save(self, terms: Terms, send: Callable[[Step], Reply]) -> Outcome:
@@ -285,7 +270,7 @@ class SessionState(OwnedMapping):
         """
         if self._wiped:
             return bool(self._assigned)
-        return self._token is not None and self.permanent != self._token.permanent
+        return self._token is not None and self._lasts_otherwise(self._token)
 
     def _take_over(self, outcome: Outcome) -> None:
         """Become what a save made of the session.
@@ -298,6 +283,7 @@ class SessionState(OwnedMapping):
             self._settle(outcome.written)
             self._phase, self._token, self._record = "live", outcome.token, outcome.record
             self._sid = None
+            self._is_reassigned = False
             self._rotates = self._confirms = self._forced = False
         elif outcome.phase == "new" and self._phase != "new":
             self._end()
@@ -322,7 +308,7 @@ class SessionState(OwnedMapping):
         if self._token is not None:
             self._backend.ended(self._token)
         self.clear()
-        if self._phase != "gone":
+        if self._phase not in ("gone", "rotated"):
             self._phase = "new"
         self._token = self._record = None
         self._rotates = self._confirms = self._forced = False

@@ -51,7 +51,7 @@ def look_like_users(held: Mapping[Any, Any], way: tuple[str, ...] = ()) -> Itera
     :param way: the keys that lead to it.
     """
     for key, value in held.items():
-        if not isinstance(key, str) or not key or "." in key:
+        if not isinstance(key, str) or not key.isprintable() or "." in key:
             continue
         if isinstance(value, Mapping):
             if len(way) < DEPTH:

@@ -43,6 +43,6 @@ end
 
 local reply = commit(KEYS, {unpack(ARGV, 1, 7)})
 if reply[1] == 'saved' then
-  reply[9], reply[10] = value, is_last
+  reply[10], reply[11] = value, is_last
 end
 return reply

@@ -4,29 +4,36 @@
 -- ARGV[1]       digest of the cookie's secret; '' creates the session
 -- ARGV[2]       digest of a fresh secret, to rotate to or to create with; '' keeps the secret
 -- ARGV[3]       idle lifetime in seconds
--- ARGV[4]       'set': @idle becomes ARGV[3].
+-- ARGV[4]       'set': @idle becomes ARGV[3], unless there is '@own'.
+--               'assign': @idle becomes ARGV[3], with '@own': no setting changes it.
+--               'reset': @idle becomes ARGV[3], without '@own'.
 --               Else the idle lifetime of sessions of the other kind (permanent or not): @idle is
---               lowered to ARGV[3], unless it equals this one. Then another request has turned the
+--               lowered to ARGV[3], unless there is '@own' or it equals this one. Then another request has turned the
 --               session into one of the other kind, and this request's cookie is older than that.
 --               A rotation always lowers it: the cookie that it hands out says the present kind.
 -- ARGV[5]       absolute lifetime in seconds; '' for none
 -- ARGV[6]       'wipe': every key of the user's is deleted first. 'spent': this request has taken the
 --               last key, and the session ends if there is still none. '' otherwise
--- ARGV[7]       n, the number of fields to delete
+-- ARGV[7]       n, the number of fields to delete; or 'n g' if there are g guards as well
 -- ARGV[8…7+n]   the fields to delete
--- ARGV[8+n…]    field, value, field, value, … to set. '@signed' becomes the server's time, whatever
---               the value is: the user was confirmed. It also does if '@user' becomes another one.
+-- ARGV[8+n…]    field, value, field, value, … to set. '@signed' becomes the server's time: the user
+--               was confirmed; or is not set, if its value is 'never'. It also is if '@user' becomes
+--               another one.
+-- the last 2g   the guards: field, digest, field, digest, … Each field must hold a text with this
+--               SHA-1, in hex ('': it must not be there), or what this commit leaves in it.
 --
--- Replies {what, mark, now, born, seen, idle, user, signed}. The mark is that of ARGV[1], or of ARGV[2] for a
--- creation: it shows that the reply is the one to this commit. What became of it:
+-- Replies {what, mark, now, born, seen, idle, user, signed, own}. The mark is that of ARGV[1], or of
+-- ARGV[2] for a creation: it shows that the reply is the one to this commit. What became of it:
 --   saved     the changes are stored
 --   ended     no key of the user's is left, and the session was deleted; after 'wipe' its
 --             tombstones stay
 --   gone      there is no such session; nothing was written
 --   rotated   the cookie's secret was rotated away a moment ago; nothing was written
 --   unknown   the session does not have the cookie's secret; nothing was written
--- The rest is there after 'saved' and 'ended': the server's time, the state before, and '@signed' as
--- it is now.
+--   conflict  a guarded field holds something else; nothing was written. What follows the mark is
+--             field, text, … of all guards; no text: the field is not there
+-- The rest is there after 'saved' and 'ended': the server's time, the state before, and '@idle',
+-- '@signed' and '@own' as they are now.
 --
 -- A client may send this twice, because the first reply was lost. A rotation or creation that has
 -- already happened is recognized by its fresh secret; it is neither refused nor done again.
@@ -42,15 +49,15 @@ local exact = string.format('%.6f', now)
 
 -- pcall: a key of another type with this name is not a session.
 local held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user',
-  '@secret:' .. proof, '@secret:' .. fresh, '@signed')
+  '@secret:' .. proof, '@secret:' .. fresh, '@signed', '@own')
 if held.err then
   return {'gone', told}
 end
 local born, seen, idle, user = number(held[1]), held[2], number(held[3]), held[4]
-local signed = held[7]
+local signed, own = held[7], held[8]
 
 if fresh ~= '' and held[6] == mark(fresh) and born then
-  return {'saved', told, exact, held[1], seen, held[3], user, signed}
+  return {'saved', told, exact, held[1], seen, held[3], user, signed, own}
 elseif proof == '' then
   if held[1] or held[6] then
     return {'unknown', told}
@@ -67,7 +74,11 @@ elseif not born then
 end
 
 local lifetime = ARGV[3]
-if ARGV[4] ~= 'set' and idle then
+if ARGV[4] == 'assign' or ARGV[4] == 'reset' then
+  own = ARGV[4] == 'assign' and '1'
+elseif own and idle then
+  lifetime = held[3]
+elseif ARGV[4] ~= 'set' and idle then
   if idle < tonumber(lifetime) or (fresh == '' and held[3] == ARGV[4]) then
     lifetime = held[3]
   end
@@ -88,7 +99,31 @@ end
 local wipe = ARGV[6] == 'wipe'
 local creates = proof == ''
 local rotates = fresh ~= '' and not creates
-local deletions = tonumber(ARGV[7])
+local deletions, last = tonumber(ARGV[7]), #ARGV
+if not deletions then
+  local numbers = string.gmatch(ARGV[7], '%d+')
+  deletions = tonumber(numbers())
+  last = last - 2 * tonumber(numbers())
+  local guarded, conflicts = {'conflict', told}, false
+  for i = last + 1, #ARGV, 2 do
+    local field = ARGV[i]
+    local text = redis.call('HGET', key, field)
+    guarded[#guarded + 1] = field
+    guarded[#guarded + 1] = text
+    if (text and redis.sha1hex(text) or '') ~= ARGV[i + 1] then
+      local wanted = false
+      for at = 8 + deletions, last, 2 do
+        if ARGV[at] == field then
+          wanted = ARGV[at + 1]
+        end
+      end
+      conflicts = conflicts or text ~= wanted
+    end
+  end
+  if conflicts then
+    return guarded
+  end
+end
 
 local changed = {}
 local function set(field, value)
@@ -102,15 +137,19 @@ set('@seen', stamp)
 if lifetime ~= held[3] then
   set('@idle', lifetime)
 end
+if own and not held[8] then
+  set('@own', own)
+end
 if creates or rotates then
   set('@secret:' .. fresh, mark(fresh))
 end
 local sets_users = false
-local signs = false
-for i = 8 + deletions, #ARGV, 2 do
+local signs, never = false, false
+for i = 8 + deletions, last, 2 do
   local field, value = ARGV[i], ARGV[i + 1]
   sets_users = sets_users or is_users(field)
   signs = signs or field == '@signed' or (field == '@user' and value ~= user)
+  never = never or (field == '@signed' and value == 'never')
   if field ~= '@signed' then
     set(field, value)
   end
@@ -120,12 +159,15 @@ for i = 8, 7 + deletions do
   signs = signs or (ARGV[i] == '@user' and user)
   deleted[#deleted + 1] = ARGV[i]
 end
-if signs then
+if held[8] and not own then
+  deleted[#deleted + 1] = '@own'
+end
+if signs and not never then
   signed = stamp
   set('@signed', stamp)
 end
 
-local before = {exact, held[1] or stamp, seen, lifetime, user, signed}
+local before = {exact, held[1] or stamp, seen, lifetime, user, signed, own}
 if wipe and not sets_users then
   bury(key, now)
   return {'ended', told, unpack(before)}

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Literal, NamedTuple
 
+from .surrogates import escaped, unescaped
+
 #: Whether a cookie opens a session. *live*: it does. *gone*: there is no such session.
 #: *rotated*: its secret was rotated away a moment ago. *unknown*: the session never had its
 #: secret, or had it so long ago that no trace is left.
@@ -18,6 +20,7 @@ SEEN = b"@seen"
 IDLE = b"@idle"
 USER = b"@user"
 SIGNED = b"@signed"
+OWN = b"@own"
 AGENT = b"@agent"
 ADDRESS = b"@ip"
 SECRET = b"@secret:"
@@ -32,14 +35,25 @@ LONGEST = 100 * 365.25 * 86400
 TOMBSTONE = 30.0
 
 
+#: With what a field begins whose key is escaped.
+_ESCAPED = b"@@\\"
+
+
 def field_of(key: str) -> bytes:
-    """Return the hash field of a session key; an ``@`` is put before one that begins with ``@``.
+    """Return the hash field of a session key.
+
+    An ``@`` is put before a key that begins with ``@``. A key that UTF-8 cannot write, or that
+    would then look like one, is escaped.
 
     :param key: the key, as in ``session[key]``.
-    :raises UnicodeEncodeError: if the key has no UTF-8 form.
     """
-    # Not an f-string: a subclass of str may format itself as another text.
-    return ("@" + key if key[:1] == "@" else key).encode()
+    if key[:2] != "@\\":
+        try:
+            # Not an f-string: a subclass of str may format itself as another text.
+            return ("@" + key if key[:1] == "@" else key).encode()
+        except UnicodeEncodeError:
+            pass
+    return _ESCAPED + escaped(key).encode()
 
 
 def key_of(name: bytes) -> str | None:
@@ -47,14 +61,18 @@ def key_of(name: bytes) -> str | None:
 
     :param name: the field's name.
     """
-    if name[:1] == b"@":
+    try:
+        if name[:1] != b"@":
+            return name.decode()
         if name[:2] != b"@@":
             return None
-        name = name[1:]
-    try:
-        return name.decode()
-    except UnicodeDecodeError:
+        if name[:3] != _ESCAPED:
+            return name[1:].decode()
+        key = unescaped(name[3:].decode())
+    except ValueError:
         return None
+    # No two fields may be one key.
+    return key if field_of(key) == name else None
 
 
 def number(text: bytes | None) -> float | None:
@@ -124,6 +142,11 @@ class Record:
         return number(self.fields.get(SIGNED))
 
     @property
+    def own(self) -> float | None:
+        """Its idle lifetime in seconds, if the application assigned it."""
+        return self.idle if OWN in self.fields else None
+
+    @property
     def since(self) -> float | None:
         """From when the absolute lifetime counts."""
         return self.born if self.signed is None else self.signed
@@ -137,12 +160,15 @@ class Changes:
     :param deletes: fields to delete.
     :param wipe: whether every other key of the user's is deleted too.
     :param spent: whether the request took the last key: the session ends if there is still none.
+    :param guards: what some of these fields must hold for anything to be written; ``None``: the
+        field must not be there.
     """
 
     sets: dict[bytes, bytes] = field(default_factory=dict)
     deletes: list[bytes] = field(default_factory=list)
     wipe: bool = False
     spent: bool = False
+    guards: dict[bytes, bytes | None] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.sets or self.deletes or self.wipe or self.spent)
@@ -154,11 +180,13 @@ class Binding(NamedTuple):
     :param user: the user's id, as text; ``None``: the session becomes nobody's.
     :param agent: the user agent to keep, if any.
     :param address: the address to keep, if any.
+    :param signs_in: whether the user signs in now; else nobody knows when they did.
     """
 
     user: str | None
     agent: str | None = None
     address: str | None = None
+    signs_in: bool = True
 
 
 def mark(proof: str) -> bytes:

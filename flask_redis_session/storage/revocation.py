@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from flask_redis_session.client.commands import Command, Commands, Script, lua
+from flask_redis_session.client.commands import Command, Commands, Script, lua, text_of
 from flask_redis_session.errors import (
     RevocationIncomplete,
     RevocationUnconfirmed,
     StoreUnavailable,
 )
 
-from .user_index import Member, UserIndex, members_of
+from .user_index import Member, UserIndex
 
 _REVOKE = Script(lua(__package__, "secrets.lua"), lua(__package__, "revoke.lua"))
 _PAGE = Script(lua(__package__, "page.lua"))
@@ -100,6 +100,14 @@ class Revocation:
         if self._wait and self._replicas is not None and self._replicas < self._wait[0]:
             raise RevocationUnconfirmed(self._revoked, self._replicas)
 
+    def begin(self, notes: Sequence[Command]) -> None:
+        """Send what notes that a revocation begins.
+
+        :param notes: scripts that may run twice.
+        :raises StoreUnavailable: if Redis fails.
+        """
+        self._sent(notes)
+
     def of_user(self, user: str, selection: Selection) -> Iterator[list[str]]:
         """Revoke sessions of a user, page by page; yields the sids of each page.
 
@@ -123,7 +131,7 @@ class Revocation:
             page = _PAGE.on(self._index.key(user), PAGE, below, *place)
             reply = self._redis.together([page, *self._index.remove_dead(user, removable)])[0]
             found = self._index.proven(self._index.key(user), reply)
-            revoked, dead = self._page(user, members_of(found), selection)
+            revoked, dead = self._page(user, self._index.members(found), selection)
             removable = revoked + dead
             yield [sid for sid, _ in revoked]
             if len(found) < 2 * PAGE:
@@ -178,7 +186,7 @@ class Revocation:
     def _verdict(self, key: bytes, reply: Any) -> int:
         if not isinstance(reply, list) or len(reply) != 2 or reply[1] != key:
             raise self._redis.mistrust()
-        return int(reply[0])
+        return self._redis.understood(int, reply[0])
 
     def _sent(self, commands: Sequence[Command]) -> list[Any]:
         # Once: a revocation that was carried out twice would say that it ended nothing.
@@ -186,7 +194,7 @@ class Revocation:
             return self._redis.once(commands) if commands else []
         # WAIT is about the writes of its own connection, so it goes in the same pipeline. The
         # script goes first: a command that has to be sent again would come after the WAIT.
-        load = ("SCRIPT", "LOAD", _REVOKE.text)
+        load = ("SCRIPT", "LOAD", text_of(commands[0]))
         _, *replies, replicas = self._redis.once([load, *commands, ("WAIT", *self._wait)])
         self._replicas = replicas if self._replicas is None else min(self._replicas, replicas)
         return replies

@@ -15,6 +15,7 @@ from .commit import Committed, Lifetime, commit_command, committed
 from .record import (
     BORN,
     IDLE,
+    OWN,
     SECRET,
     SEEN,
     SIGNED,
@@ -101,12 +102,10 @@ class SessionHashes:
             if fields is None:
                 found: Any = self._redis.call((HGETALL, key))
                 return found if isinstance(found, dict) else {}
-            names = (BORN, SECRET + token.proof.encode(), SEEN, IDLE, USER, SIGNED, *fields)
+            names = (BORN, SECRET + token.proof.encode(), SEEN, IDLE, USER, SIGNED, OWN, *fields)
             values = self._redis.call((HMGET, key, *names))
         except WrongType:
             return {}
-        if not isinstance(values, list) or len(values) != len(names):
-            raise self._redis.mistrust()
         pairs = zip(names, values, strict=True)
         return {name: value for name, value in pairs if value is not None}
 
@@ -118,8 +117,7 @@ class SessionHashes:
         """
         commands = [_PROVE.on(self.key(token.sid), token.proof) for token in tokens]
         replies = self._redis.together(commands)
-        pairs = zip(tokens, replies, strict=True)
-        return [self._standing(token, reply) for token, reply in pairs]
+        return [self._standing(*pair) for pair in zip(tokens, replies, strict=True)]
 
     def _standing(self, token: Token, reply: Any) -> Standing:
         if not isinstance(reply, list) or len(reply) != 5 or reply[0] != mark(token.proof):
@@ -232,7 +230,7 @@ class SessionHashes:
             # harm, but a live session outside the index could not be revoked.
             add = self.index.add(binding.user, token.sid, lifetime.idle)
             committed = self._indexed(token, script, [add, script], binding.user)
-        elif binding is None and user is not None and lifetime.fixed:
+        elif binding is None and user is not None and lifetime.rule != "lower":
             # For the same reason the life of the index is extended before that of the session.
             touched = True
             touch = self.index.touch(user, token.sid, lifetime.idle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from binascii import b2a_base64
 from hashlib import sha256
+from math import ceil
 from secrets import token_urlsafe
 from typing import NoReturn
 
@@ -12,7 +13,7 @@ SID_BYTES = 16
 SECRET_BYTES = 32
 
 # 16 and 32 bytes in base64url without padding: 22 and 43 characters.
-_COOKIE = re.compile(r"([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})(\.p)?")
+_COOKIE = re.compile(r"([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})(\.p([1-9][0-9]{0,9})?)?")
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _SID = re.compile(r"[A-Za-z0-9_-]{22}")
 
@@ -27,14 +28,19 @@ class Token:
     :param sid: the public id: 128 random bits in base64url.
     :param secret: the proof of the right to the session: 256 random bits in base64url.
     :param permanent: whether the cookie outlives the browser.
+    :param lifetime: for how long, in seconds, if the application assigned it; ``None``: as long as
+        the settings say. Who has the cookie can write any number there.
     """
 
-    __slots__ = ("_proof", "_secret", "permanent", "sid")
+    __slots__ = ("_proof", "_secret", "lifetime", "permanent", "sid")
 
-    def __init__(self, sid: str, secret: str, permanent: bool = False) -> None:
+    def __init__(
+        self, sid: str, secret: str, permanent: bool = False, lifetime: int | None = None
+    ) -> None:
         self.sid = sid
         self._secret = secret
         self.permanent = permanent
+        self.lifetime = lifetime
         # Most requests that do not use their session never need it.
         self._proof = ""
 
@@ -47,24 +53,30 @@ class Token:
 
     def cookie(self) -> str:
         """Return the cookie's value."""
-        return f"{self.sid}.{self._secret}.p" if self.permanent else f"{self.sid}.{self._secret}"
+        if not self.permanent:
+            return f"{self.sid}.{self._secret}"
+        return f"{self.sid}.{self._secret}.p{self.lifetime or ''}"
 
     def rotated(self) -> Token:
         """Return a token for the same session with a fresh secret."""
-        return Token(self.sid, token_urlsafe(SECRET_BYTES), self.permanent)
+        return Token(self.sid, token_urlsafe(SECRET_BYTES), self.permanent, self.lifetime)
 
-    def turned(self, *, permanent: bool) -> Token:
-        """Return the same token in a cookie of the other kind.
+    def lasting(self, permanent: bool, own: float | None) -> Token:
+        """Return the same token in a cookie that lasts so long; this one, if it does.
 
         :param permanent: whether that cookie outlives the browser.
+        :param own: the idle lifetime that the application assigned, in seconds; ``None``: none.
         """
-        return Token(self.sid, self._secret, permanent)
+        lifetime = ceil(own) if permanent and own is not None else None
+        if (permanent, lifetime) == (self.permanent, self.lifetime):
+            return self
+        return Token(self.sid, self._secret, permanent, lifetime)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Token):
             return NotImplemented
-        mine = self.sid, self.proof, self.permanent
-        return mine == (other.sid, other.proof, other.permanent)
+        mine = self.sid, self.proof, self.permanent, self.lifetime
+        return mine == (other.sid, other.proof, other.permanent, other.lifetime)
 
     def __hash__(self) -> int:
         return hash((self.sid, self.proof))
@@ -99,8 +111,8 @@ def parse_cookie(value: str) -> Token | None:
     match = _COOKIE.fullmatch(value)
     if match is None:
         return None
-    sid, secret, permanent = match.groups()
-    return Token(sid, secret, permanent is not None)
+    sid, secret, permanent, lifetime = match.groups()
+    return Token(sid, secret, permanent is not None, int(lifetime) if lifetime else None)
 
 
 def is_sid(value: str) -> bool:

@@ -31,6 +31,7 @@ _INDEX = Script(lua(__package__, "index.lua"))
 _REMOVE = Script(lua(__package__, "remove.lua"))
 _LIST = Script(lua(__package__, "list.lua"))
 _READ = Script(lua(__package__, "read.lua"))
+_DEAD = Script(lua(__package__, "dead.lua"))
 
 #: A session in an index: its sid and its score.
 Member = tuple[str, float]
@@ -42,6 +43,9 @@ _EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
 #: How many sessions are described in one round trip.
 LISTED = 500
+
+#: How many members one step looks at while a list goes past dead ones.
+SWEPT = 2000
 
 #: A sign-in to an index with more members looks at some of them, and removes those that are dead.
 MANY = 100
@@ -159,11 +163,11 @@ class UserIndex:
         :param user: the user's id, as text.
         :param sample: member, score, member, score, … as ``index.lua`` replied it.
         """
-        if not isinstance(sample, list) or not sample:
+        if not sample:
             return
         # The sign-in stands even if Redis fails now; the next one removes them.
         with suppress(StoreUnavailable):
-            members = [*dict(members_of(sample)).items()]
+            members = [*dict(self.members(sample)).items()]
             born = self.read_fields([sid for sid, _ in members], (BORN,))
             dead = [one for one, (at,) in zip(members, born, strict=True) if at is None]
             self._redis.together(self.remove_dead(user, dead))
@@ -180,6 +184,14 @@ class UserIndex:
         keys = [self.session_key(sid) for sid in sids]
         replies = self._redis.together([_READ.on(key, *names) for key in keys])
         return [self.proven(key, reply) for key, reply in zip(keys, replies, strict=True)]
+
+    def members(self, reply: Any) -> list[Member]:
+        """Return the members in a reply in which each is followed by its score.
+
+        :param reply: member, score, member, score, …
+        :raises StoreUnavailable: if it has another form.
+        """
+        return self._redis.understood(_members, reply)
 
     def proven(self, key: bytes, reply: Any) -> list[Any]:
         """Return what a reply says, if it begins with the key that was asked about.
@@ -206,12 +218,34 @@ class UserIndex:
                 break
             offset += len(members) - removed
             left = None if left is None else left - len(infos)
-            # Where one page was not enough, many of the members may be dead.
             wanted = LISTED
+            if 2 * removed > len(members):
+                self._sweep(user, offset)
+
+    def _sweep(self, user: str, offset: int) -> None:
+        """Remove dead members from an index, in large steps, until most of a step's are alive.
+
+        :param user: the user's id, as text.
+        :param offset: how many of the newest to leave out.
+        """
+        while True:
+            members = self._newest(user, offset, SWEPT)
+            if 2 * self._removed(user, self._dead_among(members)) <= len(members):
+                return
+
+    def _dead_among(self, members: Sequence[Member]) -> list[Member]:
+        """Return those members that are no sessions, by as few commands as there can be."""
+        keys = {self.session_key(sid): (sid, score) for sid, score in members}
+        size = 1 if self._redis.is_cluster else SWEPT
+        groups = [[*keys][first : first + size] for first in range(0, len(keys), size)]
+        found: list[Member] = []
+        for reply in self._redis.together([_DEAD.on_all(group) for group in groups]):
+            found += self._redis.understood(lambda words: [keys[word] for word in words], reply)
+        return found
 
     def _newest(self, user: str, offset: int, count: int) -> list[Member]:
         key = self.key(user)
-        return members_of(self.proven(key, self._redis.call(_LIST.on(key, offset, count))))
+        return self.members(self.proven(key, self._redis.call(_LIST.on(key, offset, count))))
 
     def _describe(self, user: str, members: Sequence[Member]) -> tuple[list[SessionInfo], int]:
         """Describe a user's live sessions; remove the dead ones, and return how many they were."""
@@ -225,13 +259,22 @@ class UserIndex:
             for member, values in zip(members, hashes, strict=True)
             if values[0] is None or not is_sid(member[0])
         ]
-        self._redis.together(self.remove_dead(user, dead))
+        removed = self._removed(user, dead)
         infos = [
             self._info(user, sid, score, dict(zip(names, values, strict=True)))
             for (sid, score), values in zip(members, hashes, strict=True)
             if text(values[3]) == user and number(values[0]) is not None and is_sid(sid)
         ]
-        return infos, len(dead)
+        return infos, removed
+
+    def _removed(self, user: str, dead: Sequence[Member]) -> int:
+        """Remove dead members, and return how many; 0 if Redis takes no writes now."""
+        # What is alive can be listed all the same, such as on a replica.
+        try:
+            self._redis.together(self.remove_dead(user, dead))
+        except StoreUnavailable:
+            return 0
+        return len(dead)
 
     def _info(
         self, user: str, sid: str, score: float, fields: dict[bytes, bytes | None]
@@ -259,11 +302,7 @@ class UserIndex:
         return int((2 * min(idle, LONGEST) + self._slack) * 1000) + 1
 
 
-def members_of(reply: Sequence[Any]) -> list[Member]:
-    """Return the members in a reply in which each is followed by its score.
-
-    :param reply: member, score, member, score, …
-    """
+def _members(reply: Any) -> list[Member]:
     return [_member(*pair) for pair in zip(reply[::2], reply[1::2], strict=True)]
 
 

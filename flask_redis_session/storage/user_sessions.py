@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from flask_redis_session.client.commands import Commands
+from flask_redis_session.client.commands import Command, Commands
 from flask_redis_session.errors import StoreUnavailable
 
 from .record import SessionInfo, moment
@@ -48,6 +48,8 @@ class UserSessions:
         self._wait = wait
         self._most = most
         self._announce = announce
+        #: Returns what notes a revocation before it begins, if older sessions are carried over.
+        self.note: Callable[[str, Selection], list[Command]] | None = None
 
     def list_pages(
         self, user: str, *, limit: int | None = None, offset: int = 0
@@ -139,6 +141,8 @@ class UserSessions:
         """
         revocation = self.revocation(own)
         with revocation.checked():
+            if self.note is not None:
+                revocation.begin(self.note(user, selection))
             for page in revocation.of_user(user, selection):
                 self._announce(user, page, reason)
                 yield page

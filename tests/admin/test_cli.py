@@ -245,6 +245,14 @@ class TestShow:
         """Values are shown where that is asked for, as Redis holds them."""
         assert '11  cart = [{"sku":1}]\n' in run(site.app, "show", browser.sid, "--values").out
 
+    def test_lone_surrogate(self, site, browser):
+        """A key that UTF-8 cannot write is shown in a form that a terminal can."""
+        browser.visit(lambda: session.update({"\ud800": 1}))
+
+        assert "        1  \\ud800\n" in run(site.app, "show", browser.sid).out
+        keys = run(site.app, "show", browser.sid, "--json").json["keys"]
+        assert {"key": "\ud800", "bytes": 1} in keys
+
     def test_json(self, site, browser):
         """For scripts it is one object."""
         without = run(site.app, "show", browser.sid, "--json").json

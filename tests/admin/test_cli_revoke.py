@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask_login import LoginManager
 
 from flask_redis_session.admin.cli.times import parse_when
+from flask_redis_session.login import remember_by_session
 from flask_redis_session.signals import session_ended
 from tests.admin.test_cli import KINDS, client_on
 from tests.support.commandline import make, run
@@ -117,6 +119,21 @@ class TestRevoke:
             each["sid"] for each in run(site.app, "revoke", 23, *rules, "--json").json
         ]
         assert [True] * 3 == live(old, new, kept)
+
+    @pytest.mark.parametrize("command", [("revoke", 23), ("revoke-all",)])
+    def test_remember_cookies(self, valkey, command):
+        """In an application with Flask-Login's remember cookies it says that they are left."""
+        notes = []
+        for remembers in (None, False, True):
+            site = Site(valkey, SESSION_USER_KEY="_user_id")
+            if remembers is not None:
+                LoginManager(site.app)
+            if remembers:
+                remember_by_session(site.app)
+            site.browser().set(_user_id=23)
+            notes.append(run(site.app, *command, "--yes").error)
+
+        assert ["", True, ""] == [notes[0], "remember_by_session" in notes[1], notes[2]]
 
     def test_signals(self, site):
         """The application hears of each session that ended."""

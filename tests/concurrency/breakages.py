@@ -228,6 +228,14 @@ NOTICED = [
         "every revocation leaves tombstones",
         Rewrite("storage.revocation", "_REVOKE", "if ARGV[5] == 'own' then", "if true then"),
     ),
+    Breakage(
+        "a sign-in leaves when somebody signed in as it was",
+        Rewrite("storage.commit", "_COMMIT", "if signs then", "if false then"),
+    ),
+    Breakage(
+        "a save moves when somebody signed in",
+        Rewrite("storage.commit", "_COMMIT", "local signs = false", "local signs = true"),
+    ),
     Breakage("the same user is revived", _same_user_is_revived),
     Breakage("a late request replaces the cookie", _late_replaces),
 ]

@@ -16,7 +16,9 @@ Span = tuple[float, float]
 
 #: Operations that may give a session another secret or another user.
 SIGNS_IN = frozenset({"sign in", "clear and sign in", "sign in without a cookie", "double click"})
-ROTATES = SIGNS_IN | {"sign out", "regenerate", "regenerate loaded", "clear and restore"}
+ROTATES = SIGNS_IN | {"sign out", "regenerate", "regenerate loaded", "confirm", "clear and restore"}
+#: Operations that may move when somebody signed in to a session, or out of it.
+SIGNS = SIGNS_IN | {"sign out", "confirm", "clear and restore"}
 #: Operations that leave tombstones if they end the session that they come with a cookie of.
 BURIES = frozenset({"clear", "end all", "end before"})
 

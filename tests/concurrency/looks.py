@@ -10,7 +10,7 @@ from functools import cached_property
 import orjson
 
 from flask_redis_session.storage.record import TOMBSTONE
-from tests.concurrency.history import SIGNS_IN, History, Life, Look, Span, by, contents
+from tests.concurrency.history import SIGNS, SIGNS_IN, History, Life, Look, Span, by, contents
 from tests.concurrency.written import Values
 
 
@@ -147,6 +147,20 @@ class Looks:
                 yield f"{sid} was born twice"
             if float(was.get("@seen", 0)) > float(fields.get("@seen", 0)):
                 yield f"{sid} was seen before it had been seen"
+            yield from self._signed(sid, was, fields, span)
+
+    def _signed(
+        self, sid: str, was: dict[str, str], fields: dict[str, str], span: Span
+    ) -> Iterator[str]:
+        """Check that ``@signed`` moves with the user, and with a confirmation, and not else."""
+        before, now = was.get("@signed"), fields.get("@signed")
+        if was.get("@user") != fields.get("@user") and before == now:
+            yield f"{sid} changed its user, and @signed does not tell when"
+        life = self._history.lives.get(sid)
+        if before != now and life is not None and life.creation is not None:
+            proves = (event for event in life.events if event.kind in SIGNS)
+            if not any(event.began < span[1] and span[0] < event.ended for event in proves):
+                yield f"@signed of {sid} moved, and nobody had signed in or out or was confirmed"
 
     @cached_property
     def _sign_ins(self) -> dict[tuple[str, str], list[Span]]:

@@ -37,6 +37,7 @@ WEIGHTS = {
     "turn": 8,
     "regenerate": 35,
     "regenerate loaded": 20,
+    "confirm": 20,
     "sign in": 70,
     "clear and sign in": 20,
     "sign in without a cookie": 14,
@@ -166,6 +167,15 @@ class Member:
             look(session, event)
             self._meanwhile()
             session.regenerate()
+
+        self._request(kind, body)
+
+    def _confirm(self, kind: str) -> None:
+        def body(session: RedisSession, event: Event) -> None:
+            look(session, event)
+            self._meanwhile()
+            if session.get("user_id") is not None:
+                session.confirm()
 
         self._request(kind, body)
 

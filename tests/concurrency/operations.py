@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,8 @@ class Operation:
     :param creates: whether it may create a session.
     :param signs_in: the user whose session it may make that session, or create one of.
     :param confirms: whether it may move when that session's user was confirmed.
+    :param assigns: whether it may assign that session's lifetime.
+    :param clears: whether it may put that session's lifetime back to the settings'.
     :param signs_out: whether it may make that session nobody's.
     :param passes_to: whose that session may become besides; ``None``: nobody's. It need not.
     :param ends: tells whether it may end a session.
@@ -106,6 +109,8 @@ class Operation:
     creates: bool = False
     signs_in: str | None = None
     confirms: bool = False
+    assigns: bool = False
+    clears: bool = False
     signs_out: bool = False
     passes_to: frozenset[str | None] = frozenset()
     ends: Callable[[Snapshot, str], bool] = _nothing
@@ -317,6 +322,7 @@ def signs_in(
         rotates=True,
         creates=True,
         signs_in=str(user),
+        clears=True,
         ends=_nothing if most is None else of_user(str(user)),
         settings=tuple(settings.items()),
     )
@@ -433,6 +439,10 @@ def _become_permanent(worker: Worker) -> None:
     worker.request(lambda s: setattr(s, "permanent", True))
 
 
+def _assign(worker: Worker) -> None:
+    worker.request(lambda s: setattr(s, "lifetime", timedelta(days=30)))
+
+
 SAVE = Operation("save", _save, keys=_KEYS, creates=True)
 BLIND = Operation("blind save", _save_blind, keys=_KEYS, creates=True)
 OVERWRITE = Operation("overwrite", _overwrite, keys=frozenset({"theme"}), creates=True)
@@ -441,6 +451,12 @@ DELETE = Operation("delete a key", _delete, keys=frozenset({"theme"}))
 READ = Operation("read", lambda worker: worker.request(lambda s: s.get("theme")))
 STAY = Operation("touch unread", _stay)
 PERMANENT = Operation("become permanent", _become_permanent)
+ASSIGN = Operation("assign a lifetime", _assign, assigns=True)
+UNASSIGN = Operation(
+    "assign no lifetime",
+    lambda worker: worker.request(lambda s: setattr(s, "lifetime", None)),
+    clears=True,
+)
 REGENERATE = Operation(
     "regenerate", lambda worker: worker.request(lambda s: s.regenerate()), rotates=True
 )
@@ -485,6 +501,7 @@ RESTORE = Operation(
     keys=_KEYS | {"user_id", *_THINGS},
     rotates=True,
     creates=True,
+    clears=True,
     passes_to=frozenset({"23", "42"}),
 )
 REVOKE_ONE = Operation(
@@ -531,6 +548,7 @@ ON_SIGNED_IN = (
     READ,
     STAY,
     PERMANENT,
+    ASSIGN,
     REGENERATE,
     REGENERATE_LOADED,
     CONFIRM,
@@ -561,6 +579,7 @@ ON_ANONYMOUS = (
     NEST,
     READ,
     STAY,
+    ASSIGN,
     REGENERATE,
     REGENERATE_LOADED,
     SIGN_IN,

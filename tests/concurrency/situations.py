@@ -186,6 +186,8 @@ class Held:
     seen: float = 90.0
     tabs: tuple[str, ...] = ()
     retired: int = 0
+    #: Its idle lifetime in seconds, if that was assigned.
+    own: float | None = None
 
     @property
     def tokens(self) -> list[Token]:
@@ -200,8 +202,10 @@ class Held:
         fields: dict[str, Any] = {
             "@born": f"{born:.3f}",
             "@seen": f"{seen:.3f}",
-            "@idle": f"{DAY:.0f}",
+            "@idle": f"{self.own or DAY:.0f}",
         }
+        if self.own is not None:
+            fields["@own"] = "1"
         fields |= {f"@secret:{token.digest}": mark(token.digest) for token in self.tokens}
         # Within 20 seconds: none of them is forgotten during a run.
         ages = [20 * at / self.retired for at in range(self.retired)]
@@ -214,13 +218,13 @@ class Held:
         key = f"{PREFIX}{sid_of(self.name)}"
         commands: list[tuple[Any, ...]] = [
             ("HSET", key, *(part for item in fields.items() for part in item)),
-            ("PEXPIREAT", key, int((seen + DAY) * 1000)),
+            ("PEXPIREAT", key, int((seen + (self.own or DAY)) * 1000)),
         ]
         if self.user is not None:
             index = f"{PREFIX}user:{self.user}"
             commands += [
                 ("ZADD", index, f"{seen:.3f}", sid_of(self.name)),
-                ("PEXPIREAT", index, int((now + DAY + INTERVAL) * 1000)),
+                ("PEXPIREAT", index, int((now + (self.own or DAY) + INTERVAL) * 1000)),
             ]
         return commands
 
@@ -262,6 +266,12 @@ FRESH = Situation("just seen", (Held("A", "23", _THINGS, seen=1.0), *_OTHERS))
 ALONE = Situation("alone", (Held("A", "23"),))
 #: User 23 has none.
 NOBODY = Situation("nobody", (Held("D", "42", seen=20.0),))
+#: Session A has a lifetime of its own.
+LASTING = Situation("lasting", (*_OTHERS, Held("A", "23", _THINGS, own=30 * DAY)))
+#: The same, and A is nobody's yet.
+LASTING_ANONYMOUS = Situation(
+    "lasting, anonymous", (Held("A", None, _THINGS, own=30 * DAY), *_OTHERS)
+)
 #: Session A has two cookies that open it, and more tombstones than are kept.
 TWO_COOKIES = Situation(
     "two cookies", (Held("A", "23", _THINGS, tabs=("2",), retired=34), *_OTHERS)

@@ -12,7 +12,8 @@ checked; a :class:`~interleaving.Violation` tells the order in which one did not
 * a session that somebody has a cookie of is in the index of its user, and that index lives on at
   least as long as the session; if the index was evicted, the next touch puts the session back;
 * a touch puts a session into no index but that of a user whom it found there;
-* no key is without expiry;
+* no key is without expiry; an assigned lifetime stays, but for an assignment, a sign-in or a
+  `clear()`;
 * an operation changes nothing but what it is there to change: what another one wrote stays;
 * a request that was answered with 200, and whose save was not refused, has written what it set;
 * a cookie that an answer sets opened its session when it was set, and only what ends or rotates
@@ -279,6 +280,12 @@ class World:
                 may = may or bool(operation.passes_to)
             elif key == "@signed":
                 may = operation.confirms or "@user" in changed
+            elif key == "@own":
+                # A sign-in takes the lifetime along that it found.
+                assigns = operation.assigns or operation.signs_in is not None
+                may = assigns if "@own" in now else operation.clears
+            elif key == "@idle" and "@own" in before.keys() & now.keys():
+                may = operation.assigns or operation.signs_in is not None
             elif key in ("@seen", "@idle"):
                 may = operation.touches
             told = f"{before.get(key)} to {now.get(key)}"

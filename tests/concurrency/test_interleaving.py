@@ -24,6 +24,8 @@ from tests.concurrency.situations import (
     ALONE,
     ANONYMOUS,
     FRESH,
+    LASTING,
+    LASTING_ANONYMOUS,
     LITTERED,
     NOBODY,
     NOBODY_LITTERED,
@@ -148,12 +150,12 @@ class TestFates:
     )
     def test_alone(self, stage, options):
         """Each operation by itself bears the loss of any reply, and the refusal of any command."""
-        groups = [(each,) for each in ON_SIGNED_IN if each is not o.PERMANENT]
+        groups = [(each,) for each in ON_SIGNED_IN if each not in (o.PERMANENT, o.ASSIGN)]
         total = explored(stage, SIGNED_IN, groups, options=options[0], retries=options[1])
-        groups = [(each,) for each in ON_ANONYMOUS]
+        groups = [(each,) for each in ON_ANONYMOUS if each is not o.ASSIGN]
         total.add(explored(stage, ANONYMOUS, groups, options=options[0], retries=options[1]))
 
-        assert total.orders > len(ON_SIGNED_IN) + len(ON_ANONYMOUS)
+        assert total.orders > len(ON_SIGNED_IN) + len(ON_ANONYMOUS) - 2
 
     @pytest.mark.parametrize("first", ANONYMOUS_CORE, ids=str)
     def test_resent(self, stage, first):
@@ -319,6 +321,50 @@ class TestRunningOut:
         """If that touch is refused, the request goes on."""
         groups = [(each,) for each in (o.READ, o.SAVE, o.SIGN_OUT, o.REGENERATE)]
         total = explored(stage, RUNNING_OUT, groups, options=REFUSED)
+
+        assert total.orders > len(groups)
+
+
+#: What is done with a session that has a lifetime of its own.
+ON_LASTING = (
+    o.SAVE,
+    o.BLIND,
+    o.READ,
+    o.STAY,
+    o.PERMANENT,
+    o.ASSIGN,
+    o.UNASSIGN,
+    o.REGENERATE,
+    o.CONFIRM,
+    o.SIGN_IN_OTHER,
+    o.SIGN_IN_CLEARED,
+    o.SIGN_OUT,
+    o.RESTORE,
+    o.REVOKE_ALL,
+)
+
+
+@pytest.mark.timeout(900)
+class TestLasting:
+    """A session has a lifetime of its own."""
+
+    @pytest.mark.parametrize("situation", [LASTING, LASTING_ANONYMOUS], ids=str)
+    @pytest.mark.parametrize("first", ON_LASTING, ids=str)
+    def test_pairs(self, stage, first, situation):
+        """Two operations on it leave it right in every order, and the index lives as long."""
+        others = ON_LASTING[ON_LASTING.index(first) :]
+        groups = [(first, other) for other in others]
+        if situation is LASTING_ANONYMOUS:
+            # There is nobody to sign out.
+            groups = [group for group in groups if o.SIGN_OUT not in group]
+        total = explored(stage, situation, groups, options=REDUCED)
+
+        assert total.orders >= len(groups)
+
+    def test_resent(self, stage):
+        """So it is if a command is sent twice."""
+        groups = [(each,) for each in ON_LASTING]
+        total = explored(stage, LASTING, groups, options=RESENT, retries=1)
 
         assert total.orders > len(groups)
 
@@ -497,6 +543,42 @@ BROKEN = [
         "local MOST_TOMBSTONES = 1000",
         TWO_COOKIES,
         (o.REGENERATE, o.READ),
+    ),
+    Broken(
+        "a setting changes an assigned lifetime",
+        commit_module,
+        "_COMMIT",
+        "elseif own and idle then",
+        "elseif false then",
+        LASTING,
+        (o.BLIND, o.READ),
+    ),
+    Broken(
+        "a sign-in keeps a lifetime that its index does not know",
+        commit_module,
+        "_COMMIT",
+        "if ARGV[4] == 'assign' or ARGV[4] == 'reset' then",
+        "if ARGV[4] == 'assign' then",
+        ANONYMOUS,
+        (o.SIGN_IN, o.ASSIGN),
+    ),
+    Broken(
+        "a sign-in leaves when somebody signed in as it was",
+        commit_module,
+        "_COMMIT",
+        "if signs then",
+        "if false then",
+        SIGNED_IN,
+        (o.SIGN_IN_OTHER, o.READ),
+    ),
+    Broken(
+        "a save moves when somebody signed in",
+        commit_module,
+        "_COMMIT",
+        "local signs = false",
+        "local signs = true",
+        SIGNED_IN,
+        (o.SAVE, o.CONFIRM),
     ),
     Broken(
         "a tombstone opens its session",

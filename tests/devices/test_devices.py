@@ -99,7 +99,7 @@ class TestList:
         person = Person(make_app(valkey), 23)
         valkey.client().hdel(f"session:{person.sid}", "@signed")
 
-        assert "Signed in unknown" in text_of(person.open().text)
+        assert "Signed in before the move" in text_of(person.open().text)
         assert None is person.json()["sessions"][0]["signed_in_at"]
 
     @pytest.mark.parametrize("page_size", [50, 2])

@@ -11,11 +11,10 @@ from flask_redis_session import RedisSessionInterface
 from flask_redis_session.signals import session_ended
 from tests.devices.site import Person, fill, make_app, text_of, token_in
 from tests.support.clients import application_client
+from tests.support.servers import HOST, Server, wait_until
 
 if TYPE_CHECKING:
     import flask
-
-    from tests.support.servers import Server
 
 #: So many that a revocation has several pages.
 MANY = 12_000
@@ -156,3 +155,38 @@ def test_a_token_that_could_not_be_stored(valkey: Server) -> None:
         client.config_set("maxmemory", 0)
 
     assert token_in(here.open().text) == here.token()
+
+
+@pytest.mark.one_server("SESSION_REVOKE_WAIT is refused on a cluster")
+@pytest.mark.parametrize("action", ["own", "end-all"])
+def test_replicas_are_waited_for(fragile: Server, action: str) -> None:
+    """SESSION_REVOKE_WAIT holds as well if the current session is the one that is ended."""
+    with Server(None, "--replicaof", HOST, str(fragile.port)) as replica:
+        in_step = b"master_link_status:up"
+        wait_until(lambda: in_step in replica.ask("INFO", "replication"), "the replica is in step")
+        app = make_app(fragile)
+        app.config["SESSION_REVOKE_WAIT"] = (1, 20_000)
+        app.session_interface = RedisSessionInterface(
+            redis=application_client(fragile, socket_timeout=30)
+        )
+        here, there = Person(app, 23), Person(app, 23)
+        sid = here.sid
+        here.post(f"{sid}/end" if action == "own" else action)
+
+        # It has been there when the answer came: no more is waited for now.
+        assert not replica.ask("HEXISTS", f"session:{sid}", "@born")
+        assert there.is_in == (action == "own")
+
+        app.config["SESSION_REVOKE_WAIT"] = (1, 50)
+        app.session_interface = RedisSessionInterface(redis=application_client(fragile))
+        app.extensions.clear()
+        here = Person(app, 23)
+        sid, token = here.sid, here.token()
+        wait_until(lambda: replica.ask("EXISTS", f"session:{sid}"), "the replica has it")
+        replica.pause()
+        refused = here.post(
+            f"{sid}/end" if action == "own" else action, devices_token=token, status=503
+        )
+
+        assert "1" == refused.headers["Retry-After"]
+        assert not here.is_in

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import datetime, timedelta, timezone
 
 import flask
 import pytest
@@ -55,6 +56,10 @@ class TestNearMisses:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             give_hints({name: 1})
+
+
+FUTURE = datetime.now(timezone.utc) + timedelta(days=1)
+PAST = datetime.now(timezone.utc) - timedelta(days=1)
 
 
 class TestFlaskSession:
@@ -134,3 +139,42 @@ class TestFlaskSession:
         assert ["SESSION_TYPE", "SESSION_USE_SIGNER"] == [
             str(each.message).split()[0] for each in caught
         ]
+
+
+class TestImport:
+    def hints(self, **config):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            give_hints(config)
+        return [str(each.message) for each in caught]
+
+    def test_eviction(self):
+        """While old sessions are carried over, Redis is not to evict their marks."""
+        (hint,) = self.hints(SESSION_IMPORT={"cookie": FUTURE})
+
+        assert "noeviction" in hint
+
+    def test_over(self):
+        """A source whose time is over is to be removed."""
+        hints = self.hints(SESSION_IMPORT={"cookie": PAST, "flask-session": FUTURE})
+
+        assert ["'cookie' ended at", "noeviction"] == [
+            told
+            for told, hint in zip(("'cookie' ended at", "noeviction"), hints, strict=True)
+            if told in hint
+        ]
+        (alone,) = self.hints(SESSION_IMPORT={"cookie": PAST})
+        assert "remove it" in alone
+
+    def test_beside(self):
+        """What is beside it means nothing without it."""
+        assert ["SESSION_IMPORT_PREFIX means nothing without SESSION_IMPORT, remove it."] == (
+            self.hints(SESSION_IMPORT_PREFIX="x:", SESSION_IMPORT_KEEP_OLD=False)
+        )
+
+    def test_signer(self):
+        """``SESSION_USE_SIGNER`` means something while Flask-Session's are carried over."""
+        hints = self.hints(SESSION_IMPORT={"flask-session": FUTURE}, SESSION_USE_SIGNER=True)
+
+        assert 1 == len(hints)
+        assert 2 == len(self.hints(SESSION_IMPORT={"cookie": FUTURE}, SESSION_USE_SIGNER=True))

@@ -54,6 +54,18 @@ class TestRequests:
         assert 1 == cost.round_trips
         assert cost.bytes_out <= 2048
 
+    def test_key_with_a_lone_surrogate(self, site):
+        """A key that UTF-8 cannot write is asked for by its name like any other."""
+        browser = site.visitor
+        browser.set(**{"\ud800": {"a": "\ud800"}})
+        browser.visit(lambda: session["\ud800"])
+
+        cost, value = cost_of(browser, lambda: session["\ud800"])
+
+        assert {"a": "\ud800"} == value
+        assert ["hmget"] == cost.names
+        assert cost.bytes_out <= 1024
+
     def test_small(self, server):
         """A small session is always loaded whole."""
         browser = Site(server).browser()

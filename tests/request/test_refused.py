@@ -75,7 +75,7 @@ class TestGone:
             with caplog.at_level(logging.WARNING, "flask_redis_session"):
                 browser.visit(view)
 
-        assert [{"sid": sid, "reason": "gone"}] == refused
+        assert [{"sid": sid, "user_id": None, "reason": "gone"}] == refused
         assert [{"sid": sid, "user_id": None, "reason": "gone"}] == ended
         assert f"session {sid} is gone" in caplog.text
 
@@ -170,7 +170,7 @@ class TestRotated:
             with caplog.at_level(logging.WARNING, "flask_redis_session"):
                 browser.visit(view)
 
-        assert [{"sid": browser.sid, "reason": "rotated"}] == refused
+        assert [{"sid": browser.sid, "user_id": None, "reason": "rotated"}] == refused
         assert [] == ended
         assert f"session {browser.sid} is rotated" in caplog.text
 
@@ -181,7 +181,7 @@ class TestRotated:
         with heard(save_refused) as refused:
             browser.visit(each(lambda: dict(session), lambda: session.update(a=2)))
 
-        assert [{"sid": browser.sid, "reason": "rotated"}] == refused
+        assert [{"sid": browser.sid, "user_id": None, "reason": "rotated"}] == refused
 
     def test_only_read(self, browser):
         """To read with a dead cookie is nothing to tell."""

@@ -10,6 +10,7 @@ from flask import Flask
 
 from flask_redis_session import RedisSessionInterface, RevocationUnconfirmed, SettingError
 from flask_redis_session.signals import user_bound
+from tests.moving.old import NewSite, OldSite
 from tests.request.test_applications import view_of
 from tests.request.test_loading import LARGE
 from tests.request.test_loading import cost_of as cost_and_value_of
@@ -346,6 +347,24 @@ class TestDeviceInfo:
         assert set() == site.names()
 
 
+class TestMerge:
+    """SESSION_MERGE: changes of one key by parallel requests are merged (test_merging.py)."""
+
+    def test_named(self, server):
+        """Of the keys that it names nothing is lost."""
+        browser = Site(server, SESSION_MERGE=["cart"]).browser()
+        browser.set(cart=[], other=[])
+
+        def view():
+            session["cart"].append(1)
+            session["other"].append(1)
+            browser.twin().visit(lambda: [session[key].append(2) for key in ("cart", "other")])
+
+        browser.visit(view)
+
+        assert ([2, 1], [1]) == (browser.read()["cart"], browser.read()["other"])
+
+
 class TestLoad:
     """SESSION_LOAD: all of a session, or what the endpoint uses (test_loading.py)."""
 
@@ -430,3 +449,44 @@ class TestRevokeWait:
                 site.interface.revoke_sessions(23)
 
         assert {} == browser.read()
+
+
+@pytest.mark.filterwarnings("ignore:SESSION_IMPORT")
+@pytest.mark.one_server("Flask-Session keeps its sessions on one server")
+class TestImport:
+    """SESSION_IMPORT and what is beside it (more in moving/)."""
+
+    def test_carries_over(self, valkey):
+        """Without it an old session is nothing; with it, it is carried over."""
+        cookie = OldSite(valkey).cookie(user_id=23)
+        plain = NewSite(valkey, SESSION_IMPORT=None)
+
+        assert {} == plain.comes(cookie).read()
+        assert {"user_id": 23} == NewSite(valkey).comes(cookie).read()
+
+    def test_place(self, valkey):
+        """The name of the cookie, the Redis and the prefix say where the old ones are."""
+        old = OldSite(valkey, SESSION_COOKIE_NAME="shop", SESSION_KEY_PREFIX="shop:")
+        cookie = old.cookie(user_id=23)
+        place = {
+            "SESSION_IMPORT_COOKIE_NAME": "shop",
+            "SESSION_IMPORT_PREFIX": "shop:",
+            "SESSION_IMPORT_REDIS": valkey.client(),
+        }
+        for missing in place:
+            rest = {name: value for name, value in place.items() if name != missing}
+            if missing != "SESSION_IMPORT_REDIS":
+                site = NewSite(valkey, **rest)
+                assert {} == site.send(f"shop={cookie}", lambda: dict(session)).value
+
+        assert {"user_id": 23} == NewSite(valkey, **place).comes(cookie).read()
+        assert not valkey.client().exists(f"shop:{cookie}")
+
+    def test_keep_old(self, valkey):
+        """``SESSION_IMPORT_KEEP_OLD`` leaves the old session where it is."""
+        names = {"SESSION_COOKIE_NAME": "new", "SESSION_IMPORT_COOKIE_NAME": "session"}
+        cookie = OldSite(valkey).cookie(user_id=23)
+        site = NewSite(valkey, SESSION_IMPORT_KEEP_OLD=True, **names)
+
+        assert {"user_id": 23} == site.comes(cookie).read()
+        assert valkey.client().exists(f"session:{cookie}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from datetime import timedelta
+import sys
+from datetime import datetime, timedelta, timezone
 
 import flask
 import pytest
@@ -10,8 +11,10 @@ import redis.sentinel
 import valkey
 import valkey.asyncio
 
-from flask_redis_session import RedisSessionInterface, SettingError
-from flask_redis_session.settings import DEFAULTS, read_settings
+from flask_redis_session import RedisSessionInterface, SettingError, merged
+from flask_redis_session.moving import settings as moving_settings
+from flask_redis_session.defaults import DEFAULTS
+from flask_redis_session.settings import read_settings
 from tests.support.clients import application_client
 from tests.support.commandline import run
 from tests.support.servers import HOST
@@ -49,6 +52,7 @@ def test_defaults():
     assert settings.device_info is True
     assert "auto" == settings.load
     assert None is settings.revoke_wait
+    assert {"_flashes": merged} == settings.merge
 
 
 def test_defaults_may_be_written_down():
@@ -344,3 +348,123 @@ class TestChangedAfterwards:
 
         assert 1 == len(site.interface.list_sessions(23))
         site.close()
+
+
+FUTURE = datetime.now(timezone.utc) + timedelta(days=1)
+BOTH = {"flask-session": FUTURE, "cookie": FUTURE}
+
+
+class TestImport:
+    @pytest.mark.parametrize(
+        ("value", "told"),
+        [
+            (True, "expects a dict"),
+            ({}, "expects a dict"),
+            (["cookie"], "expects a dict"),
+            ({"redis": FUTURE}, "there is no source 'redis'"),
+            ({"cookie": None}, "with its zone"),
+            ({"cookie": FUTURE.replace(tzinfo=None)}, "with its zone"),
+            ({"cookie": FUTURE.date()}, "with its zone"),
+            ({"cookie": timedelta(days=1)}, "with its zone"),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:SESSION_IMPORT")
+    def test_refused(self, value, told):
+        """Each source has a moment after which it is refused, with a zone."""
+        error = refused(SESSION_IMPORT=value, SECRET_KEY="k")
+
+        assert ("SESSION_IMPORT", True) == (error.setting, told in str(error))
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("SESSION_IMPORT_COOKIE_NAME", ""),
+            ("SESSION_IMPORT_COOKIE_NAME", 5),
+            ("SESSION_IMPORT_PREFIX", ""),
+            ("SESSION_IMPORT_PREFIX", b"x"),
+            ("SESSION_IMPORT_PREFIX", "\ud800"),
+            ("SESSION_IMPORT_REDIS", "localhost"),
+            ("SESSION_IMPORT_REDIS", redis.Redis),
+            ("SESSION_IMPORT_REDIS", 5),
+            ("SESSION_IMPORT_KEEP_OLD", "yes"),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:SESSION_IMPORT")
+    def test_refused_beside(self, name, value):
+        """What is beside it is checked at the start, too, and the error names it."""
+        error = refused(SESSION_IMPORT=BOTH, SECRET_KEY="k", **{name: value})
+
+        assert (name, 1) == (error.setting, str(error).count("SESSION_"))
+
+    @pytest.mark.filterwarnings("ignore:SESSION_IMPORT")
+    @pytest.mark.parametrize(
+        "names",
+        [
+            {},
+            {"SESSION_IMPORT_COOKIE_NAME": "session"},
+            {"SESSION_IMPORT_COOKIE_NAME": "a", "SESSION_COOKIE_NAME": "a"},
+            {"SESSION_COOKIE_NAME": "new"},
+        ],
+    )
+    def test_keep_old_needs_another_name(self, names):
+        """Old workers would replace our cookie if it had the old one's name."""
+        config = {"SESSION_IMPORT": BOTH, "SESSION_IMPORT_KEEP_OLD": True, "SECRET_KEY": "k"}
+        error = refused(**config, **names)
+
+        assert "SESSION_IMPORT_KEEP_OLD" == error.setting
+
+    @pytest.mark.filterwarnings("ignore:SESSION_IMPORT")
+    def test_needs_the_key(self):
+        """What was signed cannot be proved without the key."""
+        flask_session = {"flask-session": FUTURE}
+
+        assert "SECRET_KEY" in str(refused(SESSION_IMPORT={"cookie": FUTURE}))
+        assert "SECRET_KEY" in str(refused(SESSION_IMPORT=flask_session, SESSION_USE_SIGNER=True))
+        assert settings_of(SESSION_IMPORT=flask_session).imports is not None
+
+    @pytest.mark.filterwarnings("ignore:SESSION_IMPORT")
+    def test_needs_msgspec(self, monkeypatch):
+        """Without the extra the application does not start, rather than sign everybody out."""
+        monkeypatch.setitem(sys.modules, "msgspec", None)
+        monkeypatch.setattr(moving_settings, "find_spec", lambda name: None)
+
+        assert "flask-redis-session[import]" in str(refused(SESSION_IMPORT=BOTH, SECRET_KEY="k"))
+        assert settings_of(SESSION_IMPORT={"cookie": FUTURE}, SECRET_KEY="k").imports is not None
+
+
+class TestMerge:
+    """``SESSION_MERGE``: names, or a rule for each."""
+
+    def test_taken(self):
+        """Names get the built-in rule; ``None`` takes a key out, also the flash messages."""
+        ruled = {"cart": max, "seen": None}
+
+        assert {"_flashes": merged, "cart": merged} == settings_of(SESSION_MERGE=["cart"]).merge
+        assert {"_flashes": merged, "cart": max} == settings_of(SESSION_MERGE=ruled).merge
+        assert {} == settings_of(SESSION_MERGE={"_flashes": None}).merge
+        assert {"_flashes": max} == settings_of(SESSION_MERGE={"_flashes": max}).merge
+
+    @pytest.mark.parametrize(
+        "value",
+        ["cart", None, 1, [1], [None], [["cart"]], ["\ud800"], {"cart": 1}, {1: merged}, {"": "x"}],
+    )
+    def test_refused(self, value):
+        """What is neither is an error that names the setting."""
+        assert "SESSION_MERGE" in str(refused(SESSION_MERGE=value))
+
+    @pytest.mark.parametrize(
+        ("keys", "named"),
+        [
+            (None, "user_id"),
+            (None, "_user_id"),
+            ("uid", "uid"),
+            ("user.sub", "user"),
+            (("a", "b.c"), "b"),
+        ],
+    )
+    @pytest.mark.parametrize("rule", [merged, None])
+    def test_a_users_key(self, keys, named, rule):
+        """A key that says whose the session is, or the first name of its path, is never merged."""
+        error = refused(SESSION_USER_KEY=keys, SESSION_MERGE={named: rule})
+
+        assert f"SESSION_MERGE: holds {named!r}" in str(error)

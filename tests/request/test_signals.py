@@ -143,7 +143,7 @@ def test_refused(app: Flask) -> None:
         client.post("/slow")
 
     assert [
-        ("save-refused", {"sid": sid, "reason": "gone"}),
+        ("save-refused", {"sid": sid, "user_id": None, "reason": "gone"}),
         ("session-ended", {"sid": sid, "user_id": None, "reason": "gone"}),
     ] == said
 

@@ -370,3 +370,70 @@ def test_dict_of_another_class(valkey):
         return whose
 
     assert "ann" == site.browser().visit(view).value
+
+
+class TestAnotherKeyThanBefore:
+    """Sessions that are there when ``SESSION_USER_KEY`` becomes another one."""
+
+    @pytest.fixture
+    def site(self, valkey):
+        """A site, and a browser that signed in while another key counted."""
+        before = Site(valkey, SESSION_USER_KEY="username")
+        old = before.browser()
+        old.set(username="ann", account=23, cart=[1])
+        site: Any = Site(valkey, SESSION_USER_KEY="account")
+        site.visitor = site.browser()
+        site.visitor.cookie = old.cookie
+        return site
+
+    def test_stays(self, site):
+        """A session stays in the index that it is in as long as nobody assigns the key."""
+        site.visitor.set(cart=[2])
+
+        assert ([site.visitor.sid], []) == (site.index("ann"), site.index(23))
+
+    def test_moves(self, site):
+        """It moves when the key is assigned, if only to what it was; that rotates once."""
+
+        def move():
+            if "account" in session:
+                session["account"] = session["account"]
+
+        before = site.visitor.secret
+        site.visitor.visit(move)
+        moved = site.visitor.secret
+        site.visitor.visit(move)
+
+        assert ([], [site.visitor.sid]) == (site.index("ann"), site.index(23))
+        assert before != moved == site.visitor.secret
+        assert [1] == site.visitor.read()["cart"]
+
+    @pytest.mark.parametrize("ends", ["ended", "rotated"])
+    def test_late(self, site, ends):
+        """It is no sign-in: a late request brings no session back that ended meanwhile."""
+        twin = site.visitor.twin()
+
+        def late():
+            session["account"] = session["account"]
+            if ends == "ended":
+                site.expire(twin.sid)
+            else:
+                twin.visit(lambda: session.regenerate())
+
+        answer = site.visitor.visit(late)
+
+        assert None is answer.cookie
+        assert [] == site.interface.list_sessions(23)
+
+    def test_signs_in(self, site):
+        """Another user has signed in, and gets a session of their own."""
+        before = site.visitor.sid
+
+        def late():
+            session["account"] = 42
+            site.expire(before)
+
+        site.visitor.visit(late)
+
+        assert before != site.visitor.sid
+        assert [site.visitor.sid] == [info.sid for info in site.interface.list_sessions(42)]

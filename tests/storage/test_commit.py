@@ -178,7 +178,7 @@ class TestLifetime:
     def test_fixed(self, store, redis, token):
         """A fixed lifetime replaces the one that there was, be it longer or shorter."""
         for idle in (100, 100_000, 30.25):
-            store.commit(token, Changes(), Lifetime(idle, fixed=True))
+            store.commit(token, Changes(), Lifetime(idle, "set"))
 
             assert float(idle) == float(ours(redis, token)[b"@idle"])
             assert redis.pttl(f"s:{token.sid}") <= idle * 1000

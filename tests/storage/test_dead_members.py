@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from flask_redis_session.storage.token import new_sid
+from tests.support.faults import too_few_replicas
 from tests.support.webapp import Site, sids
 
 pytestmark = pytest.mark.one_server("counts members")
@@ -62,3 +63,33 @@ def test_dead_in_front(server: Any) -> None:
     assert [browser.sid for browser in living[:0:-1]] == sids(found)
     assert cost.round_trips <= 21
     assert 3 == size(site, 23)
+
+
+def test_large_steps(server: Any) -> None:
+    """Going past 20,000 dead members takes a few steps, whatever the limit, and clears them."""
+    site = Site(server)
+    living = site.browsers(23, 3)
+    site.interface.list_sessions(23)
+    for _ in range(20):
+        site.redis.zadd("session:user:23", {new_sid(): 4e9 for _ in range(1000)})
+    with server.cost() as cost:
+        found = site.interface.list_sessions(23, limit=2)
+
+    assert [browser.sid for browser in living[:0:-1]] == sids(found)
+    # Three for each 2,000, and some more at the beginning and the end.
+    assert cost.round_trips <= 45
+    assert 3 == size(site, 23)
+
+
+@pytest.mark.parametrize("limit", [1, None])
+def test_no_writes(fragile: Any, limit: int | None) -> None:
+    """If Redis takes no writes, the living are listed and the dead stay where they are."""
+    site = Site(fragile)
+    (living,) = site.browsers(23, 1)
+    site.interface.list_sessions(23)
+    site.redis.zadd("session:user:23", {new_sid(): 4e9 for _ in range(1200)})
+    with too_few_replicas(fragile):
+        found = site.interface.list_sessions(23, limit=limit)
+
+    assert [living.sid] == sids(found)
+    assert 1201 == size(site, 23)

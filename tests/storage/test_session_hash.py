@@ -36,7 +36,9 @@ class TestCreate:
         """A new hash holds its times, the digest of its secret, and the keys; and it expires."""
         token = new_token(permanent=False)
 
-        committed = store.create(token, Changes({b"a": b"1"}), Lifetime(100.5, True), Binding(None))
+        committed = store.create(
+            token, Changes({b"a": b"1"}), Lifetime(100.5, "set"), Binding(None)
+        )
 
         assert "saved" == committed.what
         assert {b"a": b"1"} == users(redis, token)

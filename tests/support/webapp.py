@@ -210,7 +210,7 @@ class Site:
             if self.redis.type(name) == b"zset":
                 for member in self.redis.zrange(name, 0, -1):
                     self.redis.zincrby(name, -seconds, member)
-            else:
+            elif self.redis.type(name) == b"hash":
                 for field, value in self.redis.hgetall(name).items():
                     if field in (b"@born", b"@seen", b"@signed") or (
                         b"@secret:" in field and value[:1] != b"s"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import flask_redis_session
-from flask_redis_session.settings import DEFAULTS
+from flask_redis_session.defaults import DEFAULTS
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"

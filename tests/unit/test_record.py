@@ -26,7 +26,7 @@ from tests.support.effort import unhurried
 
 
 @unhurried
-@given(st.text(st.characters(exclude_categories=["Cs"])))
+@given(st.text(st.characters() | st.sampled_from("@\\ud8\ud800")))
 def test_every_key_has_a_field_of_its_own(key):
     """A key comes back from its field, and no field of a user's is one of ours."""
     field = field_of(key)
@@ -49,21 +49,31 @@ LIVE = mark(PROOF)
         (b"@@@", "@@"),
         (b"a@b", "a@b"),
         ("ü".encode(), "ü"),
+        (b"\\ud800", "\\ud800"),
+        (rb"@@\\ud800", "\ud800"),
+        (rb"@@\a\ud83d\ude00", "a\ud83d\ude00"),
+        (rb"@@\@\udfff\\n", "@\udfff\\n"),
+        (rb"@@\@\\ud800", r"@\ud800"),
+        (rb"@@@\ud800", r"@@\ud800"),
     ],
 )
 def test_field_of(field, key):
-    """A field is the key itself; only one that begins with @ is escaped, by another @."""
+    """A field is the key itself.
+
+    An @ goes before one that begins with @. One that UTF-8 cannot write, or that would look like
+    one, is escaped.
+    """
     assert field == field_of(key)
     assert key == key_of(field)
 
 
-def test_field_of_a_lone_surrogate():
-    """A key without a UTF-8 form has no field."""
-    with pytest.raises(UnicodeEncodeError):
-        field_of("\ud800")
-
-
-@pytest.mark.parametrize("field", [b"@", b"@born", b"@secret:x", b"@new", b"\xff", b"@@\xff"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        *(b"@", b"@born", b"@secret:x", b"@new", b"\xff", b"@@\xff"),
+        *(b"@@\\", b"@@\\a", b"@@\\\\", b"@@\\\\n", b"@@\\\\ud7ff", b"@@\\\xff", b"@@\\@a"),
+    ],
+)
 def test_fields_that_are_no_keys(field):
     """Our own fields, those of a later version and damaged ones are no keys of the user's."""
     assert None is key_of(field)

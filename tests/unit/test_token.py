@@ -41,10 +41,10 @@ def test_new_tokens_differ():
     assert 100 == len({token.proof for token in tokens})
 
 
-@pytest.mark.parametrize("permanent", [False, True])
-def test_cookie_round_trip(permanent):
+@pytest.mark.parametrize(("permanent", "own"), [(False, None), (True, None), (True, 99.5)])
+def test_cookie_round_trip(permanent, own):
     """A token is read back from its own cookie."""
-    token = new_token(permanent)
+    token = new_token(permanent).lasting(permanent, own)
 
     assert token == parse_cookie(token.cookie())
 
@@ -54,7 +54,9 @@ def test_cookie_says_permanent():
     token = Token(SID, SECRET)
 
     assert f"{SID}.{SECRET}" == token.cookie()
-    assert f"{SID}.{SECRET}.p" == token.turned(permanent=True).cookie()
+    assert f"{SID}.{SECRET}.p" == token.lasting(True, None).cookie()
+    assert f"{SID}.{SECRET}.p100" == token.lasting(True, 99.5).cookie()
+    assert f"{SID}.{SECRET}" == token.lasting(False, 99.5).cookie()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .doctor import doctor
 from .group import SessionsGroup
+from .import_ import import_
 from .look import count, list_, show
 from .revoke import revoke, revoke_all
 from .users import users
@@ -39,15 +40,17 @@ sessions = SessionsGroup(
       flask sessions revoke 23 --before 30d  only sessions not seen for 30 days
       flask sessions revoke-all              sign everybody out
       flask sessions doctor                  is anything broken?
+      flask sessions import                  carry Flask-Session's sessions over
     """,
     epilog="""\b
     Exit codes:
       0  done, or there was nothing to do
-      1  no such session or user, not confirmed, or the doctor left something broken
+      1  no such session or user, not confirmed, the doctor left something broken, or an
+         old session cannot be read
       2  a mistake in the command line or in the application's settings
       3  Redis failed; the sessions that had been ended by then stay ended
     """,
 )
 
-for command in (list_, users, show, revoke, revoke_all, count, doctor):
+for command in (list_, users, show, revoke, revoke_all, count, doctor, import_):
     sessions.add_command(command)

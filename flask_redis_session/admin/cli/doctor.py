@@ -7,15 +7,18 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from typing import Any
 
 import click
 
 from flask_redis_session.admin.doctor import Doctor, Finding, Kind
 from flask_redis_session.admin.keyspace import KeySpace
 from flask_redis_session.application import ApplicationBackend
+from flask_redis_session.errors import StoreUnavailable
 
 from . import output
-from .group import Refused, json_option, with_sessions
+from .failure import Refused, Unusable, cause_of, failed
+from .group import json_option, with_sessions
 
 #: How many of each kind are shown to people.
 EXAMPLES = 10
@@ -70,15 +73,19 @@ def doctor(
     """  # noqa: D301
     if delete_others and not fix:
         raise click.UsageError("--delete-others needs --fix.")
+    imports = backend.settings.imports
+    if delete_others and imports is not None:
+        raise Unusable(
+            "SESSION_IMPORT is set: what has another layout may be sessions that have yet to come "
+            "over. Remove SESSION_IMPORT first."
+        )
     prefix = output.plain(backend.settings.prefix)
     if delete_others and not yes:
         _confirm(prefix)
     round_ = _Round(Doctor(backend, mends=fix, deletes_others=delete_others))
     with output.progress("Looking", KeySpace(backend).size(), prints=as_json) as bar:
         if as_json:
-            click.echo('{"findings": ', nl=False)
-            output.echo_array(map(asdict, round_.findings(bar)), end="")
-            click.echo(f", {json.dumps(round_.totals())[1:]}")
+            _echo_json(round_, bar)
             report: Iterable[str] = ()
         else:
             examples = _examples(round_.findings(bar))
@@ -120,6 +127,25 @@ class _Round:
         found, mended = self.found.total(), self.mended.total()
         seen = {"sessions": self.sessions, "indexes": self.indexes}
         return {**seen, "found": found, "mended": mended}
+
+
+def _echo_json(round_: _Round, bar: output.Bar) -> None:
+    """Print what is found as one JSON text, also if Redis fails on the way.
+
+    :raises Failed: if it does.
+    """
+    end: dict[str, Any] = {"complete": False}
+    click.echo('{"findings": ', nl=False)
+    try:
+        with output.array() as echo:
+            for finding in round_.findings(bar):
+                echo(asdict(finding))
+        end = {"complete": True}
+    except StoreUnavailable as failure:
+        end["error"] = cause_of(failure)
+        raise failed(failure) from failure
+    finally:
+        click.echo(f", {json.dumps({**round_.totals(), **end})[1:]}")
 
 
 def _confirm(prefix: str) -> None:

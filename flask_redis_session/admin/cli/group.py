@@ -14,10 +14,13 @@ from flask.globals import app_ctx
 from flask_redis_session.admin.keyspace import KeySpace
 from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.client.url import is_elsewhere
-from flask_redis_session.errors import SettingError, StoreUnavailable, WrongType
+from flask_redis_session.errors import SettingError, StoreUnavailable
 from flask_redis_session.interface import backend_of
 from flask_redis_session.request.user import user_text
 from flask_redis_session.storage.token import is_sid, parse_cookie
+
+from . import output
+from .failure import Unusable, cause_of, failed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,24 +36,6 @@ _EMBEDDED = (
 _QUIET = logging.NullHandler()
 
 
-class Refused(click.ClickException):
-    """What was asked for does not exist, or was not confirmed."""
-
-    exit_code = 1
-
-
-class Unusable(click.ClickException):
-    """The application cannot be used as it is."""
-
-    exit_code = 2
-
-
-class Failed(click.ClickException):
-    """Redis failed."""
-
-    exit_code = 3
-
-
 class SessionsGroup(AppGroup):
     """A group that lists its commands in their order, and exits with the documented codes."""
 
@@ -64,13 +49,16 @@ class SessionsGroup(AppGroup):
         except SettingError as error:
             raise Unusable(str(error)) from error
         except StoreUnavailable as failure:
-            raise Failed(f"Redis failed: {cause_of(failure)}") from failure
+            raise failed(failure) from failure
 
 
 def with_sessions(
     command: Callable[Concatenate[ApplicationBackend, P], R],
 ) -> Callable[P, R]:
-    """Give a command the sessions of the application as its first argument."""
+    """Give a command the sessions of the application as its first argument.
+
+    If it is to print JSON and Redis fails before it has printed anything, it prints the failure.
+    """
 
     @wraps(command)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -85,21 +73,16 @@ def with_sessions(
         if backend.settings.url is not None and is_elsewhere(backend.settings.url):
             # Another server would hold no sessions to show or to end.
             raise Unusable(_EMBEDDED)
-        # "7d" is counted by the clock of Redis, as every time in it is.
-        backend.hashes.clock.hear(KeySpace(backend).now())
-        return command(backend, *args, **kwargs)
+        try:
+            # "7d" is counted by the clock of Redis, as every time in it is.
+            backend.hashes.clock.hear(KeySpace(backend).now())
+            return command(backend, *args, **kwargs)
+        except StoreUnavailable as failure:
+            if kwargs.get("as_json"):
+                output.echo_json({"error": cause_of(failure)})
+            raise failed(failure) from failure
 
     return with_appcontext(call)
-
-
-def cause_of(failure: StoreUnavailable) -> str:
-    """Tell in a few words why Redis failed."""
-    cause: BaseException = failure
-    while isinstance(cause, StoreUnavailable) and cause.__cause__ is not None:
-        cause = cause.__cause__ if not isinstance(cause, WrongType) else WrongType(cause.key)
-    if isinstance(cause, StoreUnavailable) and not isinstance(cause, WrongType):
-        return str(cause.description)
-    return str(cause) or type(cause).__name__
 
 
 def _user(_: click.Context, __: click.Parameter, value: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import add
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ from flask_redis_session.storage.record import (
     ADDRESS,
     AGENT,
     BORN,
+    IDLE,
+    OWN,
     SEEN,
     SIGNED,
     USER,
@@ -27,7 +29,8 @@ from flask_redis_session.storage.record import (
 from flask_redis_session.storage.user_sessions import MOST_SESSIONS
 
 from . import output
-from .group import Refused, json_option, sid_argument, user_argument, with_sessions
+from .failure import Refused
+from .group import json_option, sid_argument, user_argument, with_sessions
 from .users import looked_up
 
 #: Up to how many fields the names of all of them are asked for at once.
@@ -98,7 +101,8 @@ def show(backend: ApplicationBackend, sid: str, values: bool, as_json: bool) -> 
     fields = _fields(backend, sid, values=values)
     if as_json:
         keys = [_field_json(field, values=values) for field in fields]
-        output.echo_json({**output.session_json(info), "keys": keys})
+        lifetime = {"idle_seconds": info.idle, "idle_is_assigned": info.is_own}
+        output.echo_json({**output.session_json(info), **lifetime, "keys": keys})
         return
     size = sum(field.size for field in fields)
     for label, value in (
@@ -108,6 +112,7 @@ def show(backend: ApplicationBackend, sid: str, values: bool, as_json: bool) -> 
         ("signed in", output.moment(info.signed_in_at) if info.user_id else "-"),
         ("last seen", output.moment(info.last_seen_at)),
         ("expires", output.moment(info.expires_at)),
+        ("may idle", _may_idle(info)),
         ("address", output.plain(info.ip_address or "-")),
         ("browser", output.plain(info.user_agent or "-")),
         ("holds", f"{output.counted(len(fields), 'key')}, {output.counted(size, 'byte')}"),
@@ -143,6 +148,9 @@ class Info(NamedTuple):
     expires_at: datetime | None
     user_agent: str | None
     ip_address: str | None
+    #: How long it may be idle, in seconds, and whether the application assigned that.
+    idle: float | None
+    is_own: bool
 
 
 def _info(backend: ApplicationBackend, sid: str) -> Info | None:
@@ -150,8 +158,8 @@ def _info(backend: ApplicationBackend, sid: str) -> Info | None:
     key = backend.hashes.key(sid)
     if backend.redis.call(("TYPE", key)) not in (b"hash", "hash"):
         return None
-    names = (BORN, SEEN, USER, AGENT, ADDRESS, SIGNED)
-    (born, seen, user, agent, address, signed), left = backend.redis.together(
+    names = (BORN, SEEN, USER, AGENT, ADDRESS, SIGNED, IDLE, OWN)
+    (born, seen, user, agent, address, signed, idle, own), left = backend.redis.together(
         [(HMGET, key, *names), ("PTTL", key)]
     )
     if number(born) is None:
@@ -160,7 +168,26 @@ def _info(backend: ApplicationBackend, sid: str) -> Info | None:
     # Without a user it is when the last one signed out.
     signed_in = moment(number(signed)) if user else None
     created, last = moment(number(born)), moment(number(seen))
-    return Info(sid, text(user) or "", created, signed_in, last, ends, text(agent), text(address))
+    return Info(
+        sid,
+        text(user) or "",
+        created,
+        signed_in,
+        last,
+        ends,
+        text(agent),
+        text(address),
+        number(idle),
+        own is not None,
+    )
+
+
+def _may_idle(info: Info) -> str:
+    """Return how long a session may be unused, as it is shown to people."""
+    if info.idle is None:
+        return "-"
+    shown = str(timedelta(seconds=info.idle))
+    return f"{shown} (assigned; no setting changes it)" if info.is_own else shown
 
 
 def _fields(backend: ApplicationBackend, sid: str, *, values: bool) -> list[Field]:

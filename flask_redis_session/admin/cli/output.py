@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Protocol
 
 import click
 
+from flask_redis_session.errors import StoreUnavailable
 from flask_redis_session.storage.record import SessionInfo
+
+from .failure import cause_of, failed
 
 _ROW = "{:<22}  {:<20}  {:<20}  {:<20}  {:<15}  {}"
 
@@ -99,14 +102,35 @@ def echo_json(value: object) -> None:
     click.echo(json.dumps(value))
 
 
-def echo_array(items: Iterable[Mapping[str, Any]], *, end: str = "\n") -> None:
-    """Print a JSON array, each item as it comes."""
+@contextmanager
+def array() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Print a JSON array, which is closed whatever happens; yields what prints an item."""
     lead = "["
-    for item in items:
+
+    def echo(item: Mapping[str, Any]) -> None:
+        nonlocal lead
         click.echo(f"{lead}\n{json.dumps(item)}", nl=False)
         lead = ","
-    click.echo("[]" if lead == "[" else "\n]", nl=False)
-    click.echo(end, nl=False)
+
+    try:
+        yield echo
+    finally:
+        click.echo("[]" if lead == "[" else "\n]", nl=False)
+
+
+def echo_array(items: Iterable[Mapping[str, Any]]) -> None:
+    """Print a JSON array, each item as it comes.
+
+    :raises Failed: if Redis fails on the way; then the last item says so.
+    """
+    with array() as echo:
+        try:
+            for item in items:
+                echo(item)
+        except StoreUnavailable as failure:
+            echo({"error": cause_of(failure)})
+            raise failed(failure) from failure
+    click.echo()
 
 
 class Bar:

@@ -12,15 +12,22 @@ import click
 from flask_redis_session.admin.keyspace import PAGE, KeySpace
 from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.errors import RevocationIncomplete, RevocationUnconfirmed
+from flask_redis_session.remember_cookie import keeps_remember_cookie
 from flask_redis_session.storage.record import SessionInfo
 from flask_redis_session.storage.revocation import Selection
 
 from . import output
-from .group import Failed, Refused, cause_of, json_option, sids, user_argument, with_sessions
+from .failure import Failed, Refused, cause_of
+from .group import json_option, sids, user_argument, with_sessions
 from .times import when
 from .users import looked_up
 
 When = timedelta | datetime
+
+_REMEMBER = (
+    "Note: a browser with a remember cookie of Flask-Login's can sign itself in again. "
+    "With flask_redis_session.login.remember_by_session(app) there is none."
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -118,6 +125,7 @@ def revoke(
         such = "session" if selection == Selection() else "such session"
         none = f"User {output.quoted(user)} has no {such}."
         click.echo(f"Ended {output.counted(ended)} {of_user}." if ended else none)
+    _tell_of_remember_cookies(backend)
 
 
 @click.command("revoke-all")
@@ -181,6 +189,14 @@ def revoke_all(
         ended = _end(bar, counts, {}, as_json=as_json)
     if not as_json:
         click.echo(f"Ended {output.counted(ended)} {whose}.")
+    _tell_of_remember_cookies(backend)
+
+
+def _tell_of_remember_cookies(backend: ApplicationBackend) -> None:
+    """Say what was not ended, in an application with Flask-Login's remember cookies."""
+    app = backend.app()
+    if app is not None and keeps_remember_cookie(app):
+        click.echo(_REMEMBER, err=True)
 
 
 #: For each step: how many sessions, and how far the bar moves.
@@ -246,15 +262,17 @@ def _end(bar: output.Bar, counts: _Counts, head: dict[str, Any], *, as_json: boo
     :raises Failed: if Redis fails on the way, or too few replicas have it in time.
     """
     ended = 0
-    complete = False
+    outcome: dict[str, Any] = {"complete": False}
     try:
         for count, steps in counts:
             ended += count
             bar.advance(steps)
-        complete = True
+        outcome = {"complete": True}
     except RevocationUnconfirmed as failure:
+        outcome["error"] = str(failure.description)
         raise Failed(str(failure.description)) from failure
     except RevocationIncomplete as failure:
+        outcome["error"] = cause_of(failure)
         raise Failed(
             f"Redis failed after {output.counted(ended)} had been ended: {cause_of(failure)}\n"
             "Run it again to end the rest."
@@ -268,5 +286,5 @@ def _end(bar: output.Bar, counts: _Counts, head: dict[str, Any], *, as_json: boo
         raise
     finally:
         if as_json:
-            output.echo_json({**head, "ended": ended, "complete": complete})
+            output.echo_json({**head, "ended": ended, **outcome})
     return ended

@@ -16,7 +16,8 @@ from flask_redis_session.request.user import user_text
 from flask_redis_session.storage.record import moment
 
 from . import output
-from .group import Refused, json_option, with_sessions
+from .failure import Refused
+from .group import json_option, with_sessions
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -25,14 +25,12 @@ key     payload                             value
 " v"    list or object                      the same, with tags in it; only outermost
 ======  ==================================  ======================================================
 
-In an escaped string, a lone surrogate is a backslash, ``u`` and four hexadecimal digits, and a
-backslash is two.
+``storage/surrogates.py`` says what an escaped string is.
 """
 
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -43,6 +41,8 @@ from uuid import UUID
 
 import orjson
 from markupsafe import Markup
+
+from flask_redis_session.storage.surrogates import escaped, is_utf8, unescaped
 
 from .bases import based
 from .kinds import JSON_BRANCHES
@@ -111,28 +111,13 @@ def _tagged_registered(registration: Registration, value: Any, depth: int) -> An
         raise
 
 
-def _is_utf8(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _escaped(text: str) -> str:
-    # What has no UTF-8 form is exactly a lone surrogate.
-    return text.replace("\\", "\\\\").encode("utf-8", "backslashreplace").decode()
-
-
 def _tagged_str(text: str) -> Any:
-    return text if _is_utf8(text) else {" e": _escaped(text)}
+    return text if is_utf8(text) else {" e": escaped(text)}
 
 
 def _tagged_markup(value: Markup) -> Any:
     text = str(value)
-    return {" m": text} if _is_utf8(text) else {" me": _escaped(text)}
+    return {" m": text} if is_utf8(text) else {" me": escaped(text)}
 
 
 def _tagged_datetime(value: datetime) -> Any:
@@ -200,18 +185,6 @@ def untagged(node: Any, depth: int, *, literal: bool = False) -> Any:
     return node
 
 
-def _unescaped(payload: str) -> str:
-    return _find_escapes(_unescaped_one, payload)
-
-
-def _unescaped_one(escape: re.Match[str]) -> str:
-    # A backslash that begins neither has no group, and int() fails.
-    return "\\" if escape[0] == "\\\\" else chr(int(escape[1], 16))
-
-
-_find_escapes = re.compile(r"\\(?:\\|u(d[89a-f][0-9a-f]{2}))?").sub
-
-
 def _pairs(payload: list[Any]) -> dict[Any, Any]:
     return dict(zip(payload[::2], payload[1::2], strict=True))
 
@@ -252,7 +225,7 @@ _FROM_TAG: dict[str, tuple[type, Callable[[Any], Any]]] = {
     " t": (list, tuple),
     " s": (list, set),
     " k": (list, _pairs),
-    " e": (str, _unescaped),
+    " e": (str, unescaped),
     " b": (str, lambda payload: base64.b64decode(payload, validate=True)),
     " i": (str, lambda payload: int(payload, 16)),
     " f": (str, _float),
@@ -263,7 +236,7 @@ _FROM_TAG: dict[str, tuple[type, Callable[[Any], Any]]] = {
     " td": (list, _timedelta),
     " u": (str, UUID),
     " m": (str, Markup),
-    " me": (str, lambda payload: Markup(_unescaped(payload))),  # noqa: S704 (it was one)
+    " me": (str, lambda payload: Markup(unescaped(payload))),  # noqa: S704 (it was one)
     " x": (list, revived),
     " ": (dict, lambda payload: payload),
 }

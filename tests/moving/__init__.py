@@ -1,0 +1,1 @@
+"""Sessions of Flask-Session's and of Flask's own, which come over."""

@@ -1,0 +1,1 @@
+"""Other libraries for Flask, on these sessions and unchanged."""
