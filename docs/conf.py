@@ -26,8 +26,6 @@ exclude_patterns = ["_build"]
 suppress_warnings = [
     # Two domains of the theme's, for other projects, do not know how MyST asks.
     "myst.domains",
-    # The index lists pages that are still to come.
-    "toc.not_readable",
 ]
 
 # Each heading can be linked to as GitHub does it: `page.md#its-words`.

@@ -12,8 +12,8 @@ import valkey
 import valkey.asyncio
 
 from flask_redis_session import RedisSessionInterface, SettingError, merged
-from flask_redis_session.moving import settings as moving_settings
 from flask_redis_session.defaults import DEFAULTS
+from flask_redis_session.moving import settings as moving_settings
 from flask_redis_session.settings import read_settings
 from tests.support.clients import application_client
 from tests.support.commandline import run
