@@ -57,7 +57,7 @@ class TrackedMapping(MutableMapping[str, Any]):
         self._wiped = False
 
     def _fetch(self, key: str | None) -> None:
-        """Load what is stored under a key, or under every key where it is ``None``."""
+        """Load what is stored under a key, or under every key if it is ``None``."""
         raise NotImplementedError
 
     def _mutated(self) -> None:
