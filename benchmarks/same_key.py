@@ -13,9 +13,12 @@ from flask_redis_session import RedisSessionInterface, session
 #: How long a view takes between its check and its end, in seconds.
 WORK = 0.02
 ALLOWED = 3
+#: So many writers append so often each.
+WRITERS, EACH = 16, 20
 
 app = flask.Flask(__name__)
 app.config["SESSION_REDIS_URL"] = "embedded://"
+app.config["SESSION_MERGE"] = ["merged"]
 RedisSessionInterface().init_app(app)
 _judged: list[bool] = []
 _accepted: list[bool] = []
@@ -86,6 +89,40 @@ def send(path: str, count: int) -> None:
         thread.join()
 
 
+@app.get("/write/<key>/<int:number>")
+def write(key: str, number: int) -> str:
+    """Append to a list."""
+    session.setdefault(key, []).append(number)
+    return ""
+
+
+@app.get("/count/<key>")
+def count(key: str) -> str:
+    """Tell how long a list is."""
+    return str(len(session[key]))
+
+
+def append(key: str) -> int:
+    """Let the writers append to one list, and return how much of it is lost."""
+    browser = app.test_client()
+    browser.get("/begin")
+    cookie = browser.get_cookie("session")
+    assert cookie is not None
+
+    def come(writer: int) -> None:
+        visitor = app.test_client()
+        visitor.set_cookie("session", cookie.value)
+        for number in range(EACH):
+            visitor.get(f"/write/{key}/{writer * EACH + number}")
+
+    threads = [Thread(target=come, args=[writer]) for writer in range(WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return WRITERS * EACH - int(browser.get(f"/count/{key}").text)
+
+
 def main() -> None:
     """Print a line for each way."""
     for way in WAYS:
@@ -94,6 +131,8 @@ def main() -> None:
         send(f"/guess/{way}", 60)
         send(f"/code/{way}", 3)
         print(f"{way}: {len(_judged)} guesses judged, code accepted {len(_accepted)} times")
+    for key, named in (("list", "not named in"), ("merged", "named in")):
+        print(f"{named} SESSION_MERGE: {append(key)} of {WRITERS * EACH} lost")
 
 
 if __name__ == "__main__":

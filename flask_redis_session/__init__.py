@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .errors import WrongType as WrongType
     from .interface import RedisSessionInterface as RedisSessionInterface
     from .request.codec.registration import register_type as register_type
+    from .request.rule import merged as merged
     from .request.session import RedisSession as RedisSession
     from .storage.record import SessionInfo as SessionInfo
 
@@ -32,6 +33,7 @@ _MODULES = {
     "UnreadableValue": "errors",
     "UnstorableValue": "errors",
     "WrongType": "errors",
+    "merged": "request.rule",
     "register_type": "request.codec.registration",
     "session": "current",
 }
@@ -48,6 +50,7 @@ __all__ = [
     "UnreadableValue",
     "UnstorableValue",
     "WrongType",
+    "merged",
     "register_type",
     "session",
 ]

@@ -59,6 +59,7 @@ class ApplicationBackend:
         #: Whether anything was asked of it. Until then the application may change its settings.
         self.is_in_use = app is None
         self.absolute = settings.absolute
+        self.rules = settings.merge
         self.redis = Commands(self._client)
         self.hashes = SessionHashes(
             self.redis,
@@ -265,6 +266,8 @@ class ApplicationBackend:
             known=step.record,
             confirms=step.confirms,
         )
+        if committed.what == "conflict" and committed.stored.keys() != step.changes.guards.keys():
+            raise self.redis.mistrust()
         count_written(step.token.sid, committed.what, step.changes.sets, step.changes.deletes)
         if fresh is not None and committed.what == "saved":
             self.ended(step.token)

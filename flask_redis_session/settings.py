@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .client.url import check_url, reply_timeout
 from .errors import SettingError
+from .request.rule import Rule, merged
+from .request.user import FLASK_LOGIN, PLAIN, UserKeys
 from .storage.record import LONGEST
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ DeviceInfo = Callable[["Request"], "tuple[str | None, str | None] | None"]
 
 DEFAULT_URL = "redis://localhost:6379/0"
 DEFAULT_PREFIX = "session:"
+#: Where Flask keeps its flash messages.
+FLASHES = "_flashes"
 
 #: Every setting, with its default.
 DEFAULTS: dict[str, Any] = {
@@ -37,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "SESSION_MAX_PER_USER": None,
     "SESSION_DEVICE_INFO": True,
     "SESSION_LOAD": "auto",
+    "SESSION_MERGE": (),
     "SESSION_REVOKE_WAIT": None,
     "SESSION_IMPORT": None,
     "SESSION_IMPORT_COOKIE_NAME": None,
@@ -64,6 +69,8 @@ class Settings:
     :param max_per_user: ``SESSION_MAX_PER_USER``.
     :param device_info: ``SESSION_DEVICE_INFO``.
     :param load: ``SESSION_LOAD``.
+    :param merge: ``SESSION_MERGE``: the keys that are merged, flash messages among them, each with
+        its rule.
     :param revoke_wait: ``SESSION_REVOKE_WAIT``: replicas, milliseconds.
     :param imports: ``SESSION_IMPORT`` and what is beside it.
     """
@@ -80,6 +87,7 @@ class Settings:
     max_per_user: int | None
     device_info: bool | DeviceInfo
     load: Literal["auto", "all"]
+    merge: Mapping[str, Rule]
     revoke_wait: tuple[int, int] | None
     imports: ImportSettings | None
 
@@ -93,11 +101,12 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
     :raises SettingError: if one is ill-typed or contradicts another.
     """
     client, url = _server(config, redis)
+    user_keys = _user_keys(_get(config, "SESSION_USER_KEY"))
     settings = Settings(
         redis=client,
         url=url,
         prefix=_prefix(config, prefix),
-        user_keys=_user_keys(_get(config, "SESSION_USER_KEY")),
+        user_keys=user_keys,
         user_lookup=_user_lookup(_get(config, "SESSION_USER_LOOKUP")),
         permanent=_flag(config, "SESSION_PERMANENT"),
         lifetime=_seconds(config, "SESSION_LIFETIME"),
@@ -106,6 +115,7 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
         max_per_user=_max_per_user(_get(config, "SESSION_MAX_PER_USER")),
         device_info=_device_info(_get(config, "SESSION_DEVICE_INFO")),
         load=_load(_get(config, "SESSION_LOAD")),
+        merge=_merge(_get(config, "SESSION_MERGE"), user_keys),
         revoke_wait=_revoke_wait(_get(config, "SESSION_REVOKE_WAIT"), client, url),
         imports=_imports(config, prefix),
     )
@@ -280,6 +290,32 @@ def _load(value: Any) -> Literal["auto", "all"]:
     if value in ("auto", "all"):
         return value  # type: ignore[no-any-return]
     raise SettingError("SESSION_LOAD", f'expects "auto" or "all", not {value!r}.')
+
+
+def _merge(value: Any, user_keys: tuple[str, ...] | None) -> dict[str, Rule]:
+    name = "SESSION_MERGE"
+    if isinstance(value, Mapping):
+        pairs = [*value.items()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        pairs = [(key, merged) for key in value]
+    else:
+        problem = f"expects a list of session keys, or a dict with a rule for each, not {value!r}."
+        raise SettingError(name, problem)
+    # Whether the application has Flask-Login is not known yet.
+    owners = [*FLASK_LOGIN.roots, *PLAIN.roots] if user_keys is None else UserKeys(user_keys).roots
+    rules: dict[str, Rule] = {FLASHES: merged}
+    for key, rule in pairs:
+        if not isinstance(key, str) or not _is_utf8(key):
+            raise SettingError(name, f"expects session keys, which are texts, not {key!r}.")
+        if key in owners:
+            raise SettingError(name, f"holds {key!r}, which says whose a session is; remove it.")
+        if rule is None:
+            rules.pop(key, None)
+        elif callable(rule):
+            rules[key] = rule
+        else:
+            raise SettingError(name, f"expects rule(base, mine, theirs) or None for {key!r}.")
+    return rules
 
 
 def _revoke_wait(value: Any, client: Any, url: str | None) -> tuple[int, int] | None:

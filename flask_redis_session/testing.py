@@ -66,7 +66,8 @@ def _user_key(backend: ApplicationBackend, name: str | None) -> UserKey:
     found = keys[-1:] if name is None else [each for each in keys if each.name == name]
     if not found:
         raise ValueError(f"key: SESSION_USER_KEY names {backend.user_keys}, not {name!r}.")
-    return found[0]
+    key: UserKey = found[0]
+    return key
 
 
 def _identifier(app: Flask, client: FlaskClient) -> object:

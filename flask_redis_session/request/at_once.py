@@ -149,6 +149,8 @@ class AtOnceState(CarriedState):
             self._fields.pop(name, None)
         else:
             self._fields[name] = text
+        if key in self._backend.rules:
+            self._note_base(key, text)
 
     def _loaded(self, fields: Mapping[bytes, bytes], asked: Iterable[bytes] | None) -> None:
         if self._taken:

@@ -13,6 +13,7 @@ from flask_redis_session.storage.record import Record
 from flask_redis_session.storage.token import Token
 from flask_redis_session.storage.user_sessions import UserSessions
 
+from .rule import Rule
 from .user import UserKeys
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ class SessionBackend(Protocol):
     absolute: float | None
     #: The sessions of users.
     users: UserSessions
+
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """The keys that are merged, each with its rule."""
 
     @property
     def user_keys(self) -> UserKeys:

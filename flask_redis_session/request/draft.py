@@ -19,9 +19,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from flask_redis_session.storage.commit import Lifetime, Rule
+from flask_redis_session.storage.commit import Lifetime, Meaning
 from flask_redis_session.storage.record import Binding, Changes, Record
 from flask_redis_session.storage.token import Token
+
+from .rule import Rule
 
 Phase = Literal["new", "unproved", "live", "rotated", "gone"]
 
@@ -39,7 +41,7 @@ class Terms:
     passing: float
     refreshes: bool = True
 
-    def lifetime(self, permanent: bool, rule: Rule = "lower") -> Lifetime:
+    def lifetime(self, permanent: bool, rule: Meaning = "lower") -> Lifetime:
         """Return how long a session may be idle.
 
         :param permanent: whether it is permanent.
@@ -65,6 +67,7 @@ class Draft:
         record if ``SESSION_USER_KEY`` was another one then.
     :param loaded: the fields that were loaded, as Redis holds them.
     :param dropped: those of them that the request deleted, or that cannot be read.
+    :param rules: how the keys are merged whose changes have a guard.
     :param sid: the public id that the request was told of a session that is not stored yet.
     :param permanent: whether the session is to be permanent.
     :param permanent_anew: the same, if the cookie turns out to open nothing.
@@ -87,6 +90,7 @@ class Draft:
     holder: str | None = None
     loaded: Mapping[bytes, bytes] = field(default_factory=dict)
     dropped: Collection[bytes] = ()
+    rules: Mapping[str, Rule] = field(default_factory=dict)
     sid: str | None = None
     permanent: bool = False
     permanent_anew: bool = False

@@ -8,13 +8,13 @@ from flask_redis_session.storage.record import LONGEST, Record
 from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend
-from .owner import OwnedMapping
+from .guarded import GuardedMapping
 
 #: The shortest lifetime, in seconds: Redis counts in milliseconds.
 SHORTEST = 0.001
 
 
-class LastingMapping(OwnedMapping):
+class LastingMapping(GuardedMapping):
     """A mapping that knows whether it outlives the browser, and how long it may be idle.
 
     :param backend: where it comes from.

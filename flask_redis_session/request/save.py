@@ -25,6 +25,7 @@ from flask_redis_session.storage.record import (
 )
 from flask_redis_session.storage.token import Token
 
+from .conflict import Patience, merge
 from .draft import Draft
 from .outcome import Commit, Cookie, Create, Event, Outcome, Reply, Step, Touch, Touched, Written
 
@@ -37,10 +38,14 @@ def save(draft: Draft, send: Callable[[Step], Reply]) -> Outcome:
     :param draft: what it wants.
     :param send: sends a step to Redis and returns the reply.
     :raises StoreUnavailable: if Redis fails; the cookie must stay as it is.
+    :raises Exception: what an application's rule of ``SESSION_MERGE`` raises.
     """
     step = plan(draft)
+    patience = Patience()
     while not isinstance(step, Outcome):
         step = judge(draft, send(step))
+        if isinstance(step, Commit):
+            step = patience.again(step)
     return step
 
 
@@ -71,6 +76,8 @@ def judge(draft: Draft, reply: Reply) -> Step | Outcome:
         return _committed(draft, reply.step, reply)
     if reply.committed.what == "ended":
         return _ended(reply)
+    if reply.committed.what == "conflict":
+        return merge(draft, reply.step, reply.committed.stored)
     return _not_committed(draft, reply.committed.what)
 
 

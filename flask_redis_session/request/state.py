@@ -235,6 +235,7 @@ class SessionState(LastingMapping):
             rotates=self._rotates or self._turns_user(changed),
             confirms=self._confirms,
             forced=self._forced,
+            rules=self._backend.rules,
         )
 
     def _save(self, terms: Terms, send: Callable[[Step], Reply]) -> Outcome:

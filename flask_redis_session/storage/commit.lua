@@ -14,11 +14,13 @@
 -- ARGV[5]       absolute lifetime in seconds; '' for none
 -- ARGV[6]       'wipe': every key of the user's is deleted first. 'spent': this request has taken the
 --               last key, and the session ends if there is still none. '' otherwise
--- ARGV[7]       n, the number of fields to delete
+-- ARGV[7]       n, the number of fields to delete; or 'n g' if there are g guards as well
 -- ARGV[8…7+n]   the fields to delete
 -- ARGV[8+n…]    field, value, field, value, … to set. '@signed' becomes the server's time: the user
 --               was confirmed; or is not set, if its value is 'never'. It also is if '@user' becomes
 --               another one.
+-- the last 2g   the guards: field, digest, field, digest, … Each field must hold a text with this
+--               SHA-1, in hex ('': it must not be there), or what this commit leaves in it.
 --
 -- Replies {what, mark, now, born, seen, idle, user, signed, own}. The mark is that of ARGV[1], or of
 -- ARGV[2] for a creation: it shows that the reply is the one to this commit. What became of it:
@@ -28,6 +30,8 @@
 --   gone      there is no such session; nothing was written
 --   rotated   the cookie's secret was rotated away a moment ago; nothing was written
 --   unknown   the session does not have the cookie's secret; nothing was written
+--   conflict  a guarded field holds something else; nothing was written. What follows the mark is
+--             field, text, … of all guards; no text: the field is not there
 -- The rest is there after 'saved' and 'ended': the server's time, the state before, and '@idle',
 -- '@signed' and '@own' as they are now.
 --
@@ -95,7 +99,31 @@ end
 local wipe = ARGV[6] == 'wipe'
 local creates = proof == ''
 local rotates = fresh ~= '' and not creates
-local deletions = tonumber(ARGV[7])
+local deletions, last = tonumber(ARGV[7]), #ARGV
+if not deletions then
+  local numbers = string.gmatch(ARGV[7], '%d+')
+  deletions = tonumber(numbers())
+  last = last - 2 * tonumber(numbers())
+  local guarded, conflicts = {'conflict', told}, false
+  for i = last + 1, #ARGV, 2 do
+    local field = ARGV[i]
+    local text = redis.call('HGET', key, field)
+    guarded[#guarded + 1] = field
+    guarded[#guarded + 1] = text
+    if (text and redis.sha1hex(text) or '') ~= ARGV[i + 1] then
+      local wanted = false
+      for at = 8 + deletions, last, 2 do
+        if ARGV[at] == field then
+          wanted = ARGV[at + 1]
+        end
+      end
+      conflicts = conflicts or text ~= wanted
+    end
+  end
+  if conflicts then
+    return guarded
+  end
+end
 
 local changed = {}
 local function set(field, value)
@@ -117,7 +145,7 @@ if creates or rotates then
 end
 local sets_users = false
 local signs, never = false, false
-for i = 8 + deletions, #ARGV, 2 do
+for i = 8 + deletions, last, 2 do
   local field, value = ARGV[i], ARGV[i + 1]
   sets_users = sets_users or is_users(field)
   signs = signs or field == '@signed' or (field == '@user' and value ~= user)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
+from hashlib import sha1
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from flask_redis_session.client.commands import Command, Script, lua
@@ -24,7 +28,7 @@ def _seconds(idle: float) -> str:
 #: What becomes of the idle lifetime of a session. *lower*: it is lowered to another one, if it is
 #: longer. *set*: it becomes that one. Neither changes one that the application assigned.
 #: *assign*: it becomes that one, and counts as assigned. *reset*: it does, and no longer counts so.
-Rule = Literal["lower", "set", "assign", "reset"]
+Meaning = Literal["lower", "set", "assign", "reset"]
 
 
 class Lifetime(NamedTuple):
@@ -37,7 +41,7 @@ class Lifetime(NamedTuple):
     """
 
     idle: float
-    rule: Rule = "lower"
+    rule: Meaning = "lower"
     other: float = 0.0
 
 
@@ -45,7 +49,8 @@ class Committed(NamedTuple):
     """What became of a commit, and the state before it, as Redis tells it.
 
     :param what: *saved*; *ended* if the session was emptied; *unfit* if what was to be incremented
-        is no integer; else as :data:`~.record.Standing`.
+        is no integer; *conflict* if a guarded field holds another text; else as
+        :data:`~.record.Standing`.
     :param now: the server's time.
     :param born: when the session was created.
     :param seen: when it was last seen before.
@@ -55,9 +60,10 @@ class Committed(NamedTuple):
     :param own: ``@own`` as it is now.
     :param value: the JSON text that an increment made, or that was taken.
     :param is_emptied: whether the last key of the user's was taken.
+    :param stored: after a conflict, what each guarded field holds; ``None``: it is not there.
     """
 
-    what: Literal["saved", "ended", "unfit", "gone", "rotated", "unknown"]
+    what: Literal["saved", "ended", "unfit", "conflict", "gone", "rotated", "unknown"]
     now: bytes = b"0"
     born: bytes | None = None
     seen: bytes | None = None
@@ -67,6 +73,7 @@ class Committed(NamedTuple):
     own: bytes | None = None
     value: bytes | None = None
     is_emptied: bool = False
+    stored: Mapping[bytes, bytes | None] = MappingProxyType({})
 
 
 def commit_command(
@@ -108,7 +115,7 @@ def commit_command(
     return _COMMIT.on(
         key,
         *commit_arguments(
-            Changes(sets, deletes, changes.wipe, changes.spent),
+            replace(changes, sets=sets, deletes=deletes),
             lifetime,
             absolute=absolute,
             proof=proof,
@@ -128,6 +135,7 @@ def commit_arguments(
     :param proof: the digest of the cookie's secret; ``""`` creates the session.
     :param fresh: the digest of a fresh secret; ``""``: there is none.
     """
+    deletes, guards = changes.deletes, changes.guards
     return (
         proof,
         fresh,
@@ -135,10 +143,15 @@ def commit_arguments(
         _seconds(lifetime.other) if lifetime.rule == "lower" else lifetime.rule,
         "" if absolute is None else repr(absolute),
         "wipe" if changes.wipe else "spent" if changes.spent else "",
-        len(changes.deletes),
-        *changes.deletes,
+        f"{len(deletes)} {len(guards)}" if guards else len(deletes),
+        *deletes,
         *(part for item in changes.sets.items() for part in item),
+        *(part for name, text in guards.items() for part in (name, _digest(text))),
     )
+
+
+def _digest(text: bytes | None) -> str:
+    return "" if text is None else sha1(text, usedforsecurity=False).hexdigest()
 
 
 def committed(reply: Any, token: Token) -> Committed | None:
@@ -150,6 +163,8 @@ def committed(reply: Any, token: Token) -> Committed | None:
     if not isinstance(reply, list) or len(reply) < 2 or reply[1] != mark(token.proof):
         return None
     what, _, *state = reply
+    if what == b"conflict":
+        return Committed("conflict", stored=dict(zip(state[::2], state[1::2], strict=False)))
     if not state:
         return Committed(what.decode())
     now, born, seen, idle, user, signed, own, *at_once = state

@@ -160,12 +160,15 @@ class Changes:
     :param deletes: fields to delete.
     :param wipe: whether every other key of the user's is deleted too.
     :param spent: whether the request took the last key: the session ends if there is still none.
+    :param guards: what some of these fields must hold for anything to be written; ``None``: the
+        field must not be there.
     """
 
     sets: dict[bytes, bytes] = field(default_factory=dict)
     deletes: list[bytes] = field(default_factory=list)
     wipe: bool = False
     spent: bool = False
+    guards: dict[bytes, bytes | None] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.sets or self.deletes or self.wipe or self.spent)

@@ -347,6 +347,24 @@ class TestDeviceInfo:
         assert set() == site.names()
 
 
+class TestMerge:
+    """SESSION_MERGE: changes of one key by parallel requests are merged (test_merging.py)."""
+
+    def test_named(self, server):
+        """Of the keys that it names nothing is lost."""
+        browser = Site(server, SESSION_MERGE=["cart"]).browser()
+        browser.set(cart=[], other=[])
+
+        def view():
+            session["cart"].append(1)
+            session["other"].append(1)
+            browser.twin().visit(lambda: [session[key].append(2) for key in ("cart", "other")])
+
+        browser.visit(view)
+
+        assert ([2, 1], [1]) == (browser.read()["cart"], browser.read()["other"])
+
+
 class TestLoad:
     """SESSION_LOAD: all of a session, or what the endpoint uses (test_loading.py)."""
 

@@ -11,7 +11,7 @@ import redis.sentinel
 import valkey
 import valkey.asyncio
 
-from flask_redis_session import RedisSessionInterface, SettingError
+from flask_redis_session import RedisSessionInterface, SettingError, merged
 from flask_redis_session.moving import settings as moving_settings
 from flask_redis_session.settings import DEFAULTS, read_settings
 from tests.support.clients import application_client
@@ -51,6 +51,7 @@ def test_defaults():
     assert settings.device_info is True
     assert "auto" == settings.load
     assert None is settings.revoke_wait
+    assert {"_flashes": merged} == settings.merge
 
 
 def test_defaults_may_be_written_down():
@@ -428,3 +429,41 @@ class TestImport:
 
         assert "flask-redis-session[import]" in str(refused(SESSION_IMPORT=BOTH, SECRET_KEY="k"))
         assert settings_of(SESSION_IMPORT={"cookie": FUTURE}, SECRET_KEY="k").imports is not None
+
+
+class TestMerge:
+    """``SESSION_MERGE``: names, or a rule for each."""
+
+    def test_taken(self):
+        """Names get the built-in rule; ``None`` takes a key out, also the flash messages."""
+        ruled = {"cart": max, "seen": None}
+
+        assert {"_flashes": merged, "cart": merged} == settings_of(SESSION_MERGE=["cart"]).merge
+        assert {"_flashes": merged, "cart": max} == settings_of(SESSION_MERGE=ruled).merge
+        assert {} == settings_of(SESSION_MERGE={"_flashes": None}).merge
+        assert {"_flashes": max} == settings_of(SESSION_MERGE={"_flashes": max}).merge
+
+    @pytest.mark.parametrize(
+        "value",
+        ["cart", None, 1, [1], [None], [["cart"]], ["\ud800"], {"cart": 1}, {1: merged}, {"": "x"}],
+    )
+    def test_refused(self, value):
+        """What is neither is an error that names the setting."""
+        assert "SESSION_MERGE" in str(refused(SESSION_MERGE=value))
+
+    @pytest.mark.parametrize(
+        ("keys", "named"),
+        [
+            (None, "user_id"),
+            (None, "_user_id"),
+            ("uid", "uid"),
+            ("user.sub", "user"),
+            (("a", "b.c"), "b"),
+        ],
+    )
+    @pytest.mark.parametrize("rule", [merged, None])
+    def test_a_users_key(self, keys, named, rule):
+        """A key that says whose the session is, or the first name of its path, is never merged."""
+        error = refused(SESSION_USER_KEY=keys, SESSION_MERGE={named: rule})
+
+        assert f"SESSION_MERGE: holds {named!r}" in str(error)

@@ -26,6 +26,7 @@ from flask_redis_session import (
     UnreadableValue,
     UnstorableValue,
     WrongType,
+    merged,
     register_type,
 )
 
@@ -46,6 +47,7 @@ def test_exported():
         "UnreadableValue",
         "UnstorableValue",
         "WrongType",
+        "merged",
         "register_type",
         "session",
     ]
@@ -141,6 +143,7 @@ def test_unstorable_value_names_the_endpoint():
             RedisSessionInterface.revoke_sessions,
         ),
         ("(cls, name, to_json, from_json)", register_type),
+        ("(base, mine, theirs)", merged),
         ("(self)", RedisSession.regenerate),
         ("(self)", RedisSession.confirm),
         ("(self, user_id=None)", RedisSession.user_sessions),

@@ -19,6 +19,7 @@ from flask_redis_session.request.outcome import (
     Touched,
     Written,
 )
+from flask_redis_session.request.rule import merged
 from flask_redis_session.request.save import judge, plan, save
 from flask_redis_session.storage.commit import Committed
 from flask_redis_session.storage.record import USER, Binding, Changes, Record
@@ -60,6 +61,15 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "removes everything": {"changes": Changes(wipe=True)},
     "took its last key": {"changes": Changes(spent=True)},
     "sets a key": {"changes": SET},
+    "changes a merged key": {
+        "changes": Changes({b"a": b"1", b"log": b"[0,1]"}, guards={b"log": b"[0]"}),
+        "rules": {"log": merged},
+    },
+    "signs in, and changes a merged key": {
+        "changes": Changes({b"user_id": b"23", b"log": b"[0,1]"}, guards={b"log": b"[0]"}),
+        "rules": {"log": merged},
+        "binding": Binding("23"),
+    },
     "rotates": {"rotates": True},
     "confirms its user": {"rotates": True, "confirms": True},
     "becomes permanent": {"permanent": True},
@@ -121,7 +131,11 @@ class Server:
             return Written(step, new_token(step.permanent), Committed("saved", b"9", b"9"))
         before = "23" if self.row.request in HAD_A_USER else None
         token = step.token.rotated() if step.rotates else step.token
-        what: Any = self.row.answer
+        # After a conflict the next commit gets the next answer.
+        answers = self.row.answer.split(", ")
+        what: Any = answers[len(self.sent) - 1]
+        if what == "conflict":
+            return Written(step, token, Committed(what, stored={b"log": b"[0,2]"}))
         return Written(step, token, Committed(what, b"9", b"1", b"2", b"100", before))
 
 
@@ -134,7 +148,8 @@ def data_of(row: Row, sent: list[Step], outcome: Outcome) -> str:
     if any(event.name == "save_refused" for event in outcome.events):
         return "dropped"
     if outcome.written is not None:
-        return "written"
+        was_merged = outcome.written.sets.get(b"log") == b"[0,2,1]"
+        return "written, merged" if was_merged else "written"
     return "removed" if row.answer == "ended" else "–"
 
 
