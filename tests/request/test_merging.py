@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from threading import Barrier, Thread
-from typing import Any
 
 import flask
 import pytest
