@@ -1,9 +1,9 @@
 """What it costs a request that somebody listens to what its session did, and that nobody does.
 
-Run it as `python benchmarks/listening.py [CHECKOUT]`. With another checkout of this
-package, that one
-takes its turns too: nobody listens there either. Each side is a process of its own, and they take
-turns; the figures are medians of the turns, in microseconds of one request that reads and writes.
+Run it as `python benchmarks/listening.py [CHECKOUT]`. With another checkout of this package, that
+one takes its turns too: nobody listens there either. Each side is a process of its own, and they
+take turns. What is shown is the median of the turns and the least, in microseconds of one request
+that reads and writes.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 from statistics import median
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.support.servers import Server
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tests.support.servers import Server  # noqa: E402
-
 TURNS = 15
 REQUESTS = 1500
 

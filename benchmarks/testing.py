@@ -1,8 +1,7 @@
 """What a test costs that has sessions of its own, beside one with Flask's own cookie sessions.
 
-Run it as `python benchmarks/testing.py`. A test signs a client in and asks for one
-page. The two sides
-take turns; what is shown is the median of each, in milliseconds.
+Run it as `python benchmarks/testing.py`. A test signs a client in and asks for one page. The two
+sides take turns; what is shown is the median of each, in milliseconds.
 """
 
 from __future__ import annotations

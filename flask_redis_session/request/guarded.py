@@ -45,8 +45,7 @@ class GuardedMapping(OwnedMapping):
         super()._decode_all()
 
     def _note_base(self, key: str, text: bytes | None) -> None:
-        if not self._wiped:
-            self._bases[field_of(key)] = text
+        self._bases[field_of(key)] = text
 
     def _changes(self) -> Changes:
         changes = super()._changes()

@@ -35,7 +35,7 @@ FILES = {code.partition("\n")[0][2:]: code for code in PYTHON if re.match(r"# \w
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A directory with the files that the page shows."""
-    assert ["shop.py", "conftest.py", "test_account.py"] == [*FILES]
+    assert ["shop.py", "conftest.py", "account_test.py"] == [*FILES]
     for name, code in FILES.items():
         (tmp_path / name).write_text(code)
     return tmp_path

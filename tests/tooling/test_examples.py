@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,12 +211,23 @@ def test_lifetimes(shop: Shop) -> None:
     assert [pytest.approx(1800, abs=60), pytest.approx(90 * 86400, abs=60)] == left
 
 
-def test_deployment() -> None:
-    """docs/deployment.md: the settings of production are taken."""
-    app = flask.Flask(__name__)
-    names = {"app": app}
-    exec(blocks("docs/deployment.md")[0], names)  # noqa: S102
-    RedisSessionInterface().init_app(app)
+def test_session(shop: Shop) -> None:
+    """docs/session.md: each line of what a session can do is run, signed in."""
+    in_request, outside, _factory, _clients = blocks("docs/session.md")
+    names = {**shop.names(), "timedelta": timedelta, "sessions": shop.sessions}
+
+    def view() -> str:
+        flask.session["otp"] = "1"
+        lines = [line for line in in_request.splitlines() if "signs out" not in line]
+        code = "\n".join(line for line in lines if "ends the session" not in line)
+        exec(code, names)  # noqa: S102
+        return str(flask.session.get("tries"))
+
+    shop.app.add_url_rule("/view", view_func=view)
+
+    assert "None" == shop.browser().get("/view").text
+    outside = outside.replace("sessions = RedisSessionInterface()\nsessions.init_app(app)", "")
+    shop.run(outside)
 
 
 def test_administration(shop: Shop) -> None:
