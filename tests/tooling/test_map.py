@@ -74,6 +74,6 @@ def test_files_are_where_a_page_says(page: str) -> None:
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
 def test_files_that_the_documentation_names(page: Path) -> None:
     """Each test file that the documentation names is there, with or without its folder."""
-    for folder, name in re.findall(r"(tests/\w+/)?(test_\w+\.py)", page.read_text("utf-8")):
+    for folder, name in re.findall(r"(tests/\w+/)?\b(test_\w+\.py)", page.read_text("utf-8")):
         where = [*(ROOT / folder).glob(name)] if folder else [*TESTS.rglob(name)]
         assert where, f"{folder}{name}"
