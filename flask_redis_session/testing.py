@@ -90,8 +90,8 @@ def _placed(held: object, inner: tuple[str, ...], user_id: object) -> object:
 def isolated(app: Flask, redis: Any) -> Iterator[RedisSessionInterface]:
     """Keep an application's sessions elsewhere for a while, under a prefix of their own.
 
-    Its settings are read again at the next use, in the block and after it. At the end of the block
-    its sessions are removed, and the application has those back that it had before.
+    In the block its settings are read again, at the first use. At its end these sessions are
+    removed, and the application has those back that it had before.
 
     :param app: the application, which may have served already.
     :param redis: the server: a client, or a URL as in ``SESSION_REDIS_URL``.

@@ -13,7 +13,7 @@ import flask
 import pytest
 
 from flask_redis_session import figures
-from flask_redis_session.client.meter import Meter
+from flask_redis_session.client.meter import METER, Meter
 from flask_redis_session.figures import SessionFigures
 from flask_redis_session.signals import save_refused, session_saved
 from tests.support.webapp import Site, each, load_scripts, session
@@ -227,6 +227,34 @@ def test_a_request_that_came_to_no_end(site: Site) -> None:
     browser.read()
 
     assert [1] == [each["figures"].round_trips for each in said]
+
+
+def test_what_is_left_is_dropped(site: Site) -> None:
+    """If nobody listens any more, the next request drops what such a one left."""
+    browser = site.browser()
+    browser.set(a=1)
+    with heard(), site.app.test_request_context(headers={"Cookie": f"session={browser.cookie}"}):
+        assert 1 == session["a"]
+    assert METER.get() is not None
+    browser.read()
+
+    assert METER.get() is None
+
+
+def test_an_unfinished_request_inside_another(site: Site) -> None:
+    """The figures of a request that a view began are not told as those of the view's own."""
+    outer, inner = site.browser(), site.browser()
+    inner.set(b=1)
+
+    def view() -> None:
+        session["a"] = 1
+        with site.app.test_request_context(headers={"Cookie": f"session={inner.cookie}"}):
+            assert 1 == session["b"]
+
+    with heard() as said:
+        outer.visit(view)
+
+    assert [] == said
 
 
 def test_a_request_inside_another(site: Site) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from flask_login import LoginManager, UserMixin, current_user, fresh_login_requi
 from flask_login import login_required as _login_required
 
 from flask_redis_session import RedisSessionInterface, StoreUnavailable
+from flask_redis_session.client.url import connect
 from flask_redis_session.testing import isolated, own_server, sign_in
 from tests.support.webapp import Site, names_in, session
 
@@ -169,6 +171,17 @@ def test_a_server_of_ones_own(project: Path, valkey: Any) -> None:
     assert [b"of somebody else"] == client.keys("*")
 
 
+def test_a_server_ends_with_its_block() -> None:
+    """A process that goes on after its tests keeps no server."""
+    with own_server() as url, closing(connect(url)) as client:
+        server = client.info("server")["process_id"]
+        folder = Path(url.removeprefix("embedded://"))
+        assert Path(f"/proc/{server}").exists()
+
+    assert not Path(f"/proc/{server}").exists()
+    assert not folder.exists()
+
+
 # --------------------------------------------------------------------------- isolated
 
 
@@ -203,6 +216,17 @@ def test_what_a_test_stored_is_removed(valkey: Any) -> None:
 
     assert 60 == stored
     assert [] == site.redis.keys("*")
+
+
+def test_one_place_inside_another(valkey: Any) -> None:
+    """After the inner block, the sessions of the outer one are there again."""
+    site = Site(valkey)
+    with isolated(site.app, valkey.url) as sessions:
+        sign_in(site.app.test_client(), 23)
+        with isolated(site.app, valkey.url):
+            assert [] == sessions.list_sessions(23)
+        assert 1 == len(sessions.list_sessions(23))
+    assert [] == sessions.list_sessions(23)
 
 
 def test_settings_of_a_test_count(valkey: Any) -> None:
