@@ -230,11 +230,16 @@ NOTICED = [
     ),
     Breakage(
         "a sign-in leaves when somebody signed in as it was",
-        Rewrite("storage.commit", "_COMMIT", "if signs then", "if false then"),
+        Rewrite("storage.commit", "_COMMIT", "if signs and not never then", "if false then"),
     ),
     Breakage(
         "a save moves when somebody signed in",
-        Rewrite("storage.commit", "_COMMIT", "local signs = false", "local signs = true"),
+        Rewrite(
+            "storage.commit",
+            "_COMMIT",
+            "local signs, never = false, false",
+            "local signs, never = true, false",
+        ),
     ),
     Breakage("the same user is revived", _same_user_is_revived),
     Breakage("a late request replaces the cookie", _late_replaces),
