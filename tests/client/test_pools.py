@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
 import threading
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from flask_redis_session.client.pools import close_idle
 from tests.support.clients import LIBRARIES
+from tests.support.interruption import interrupted
 from tests.support.servers import HOST
 
 pytestmark = pytest.mark.one_server("the pool of one server")
 
 SIZE = 3
 PACKAGES = ("/redis/", "/valkey/", "/flask_redis_session/")
-
-
-class Soft(BaseException):
-    """What a signal handler raises."""
 
 
 @pytest.fixture(params=LIBRARIES)
@@ -84,38 +79,11 @@ def test_in_use(client: Any) -> None:
     client.connection_pool.release(used)
 
 
-def interrupted(after: int, action: Any) -> bool:
-    """Call something, raise when so many functions in it have returned; tell whether.
-
-    That is where Python looks for signals.
-    """
-    left = after
-
-    def watch(frame: Any, event: str, _: Any) -> None:
-        nonlocal left
-        if event not in ("return", "c_return"):
-            return
-        if any(name in frame.f_code.co_filename for name in PACKAGES):
-            left -= 1
-            if left == 0:
-                sys.setprofile(None)
-                raise Soft
-
-    before = sys.getprofile()
-    sys.setprofile(watch)
-    try:
-        with suppress(Soft):
-            action()
-    finally:
-        sys.setprofile(before)
-    return left <= 0
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interrupted_anywhere(client: Any) -> None:
     """Whatever interrupts it, the pool can hand out as many connections as before."""
     after = 1
-    while interrupted(after, lambda: close_idle(client)):
+    while interrupted(after, lambda: close_idle(client), PACKAGES, ("return", "c_return")):
         after += 1
         # One that was half closed fails when it is used next, and this is what follows.
         close_idle(client)

@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.failure.impatient import Soft, make_app, sign_in_all
+from tests.failure.impatient import make_app, sign_in_all
+from tests.support.interruption import interrupted
 from tests.support.servers import SentinelSet
 
 ROOT = Path(__file__).parents[2]
@@ -63,28 +63,6 @@ LIBRARIES = ("/redis/", "/valkey/")
 PATHS = ["/some", "/all", "/devices"]
 
 
-def cut_at(count: int, action: Any) -> bool:
-    """Call something, raise when so many functions of a client's have returned; tell whether."""
-    left = count
-
-    def watch(frame: Any, event: str, _: Any) -> None:
-        nonlocal left
-        if event == "return" and any(name in frame.f_code.co_filename for name in LIBRARIES):
-            left -= 1
-            if left == 0:
-                sys.setprofile(None)
-                raise Soft
-
-    before = sys.getprofile()
-    sys.setprofile(watch)
-    try:
-        with suppress(Soft):
-            action()
-    finally:
-        sys.setprofile(before)
-    return left <= 0
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind", ["redis2", "redis3", "valkey", "url"])
@@ -101,7 +79,7 @@ def test_at_every_return(valkey: Any, kind: str, path: str) -> None:
     for _ in range(3):
         get(path, 0)
     points = 0
-    while cut_at(points + 1, lambda: get(path, 0)):
+    while interrupted(points + 1, lambda: get(path, 0), LIBRARIES):
         points += 1
         answers = [get(other, at) for at, other in enumerate(PATHS, start=1)]
         again = [get(other, at) for at, other in enumerate(PATHS, start=4)]
@@ -133,7 +111,7 @@ def test_lost_script(valkey: Any, kind: str) -> None:
         valkey.ask("SCRIPT", "FLUSH")
         return get("/devices", 0)
 
-    while cut_at(points + 1, list_without_scripts):
+    while interrupted(points + 1, list_without_scripts, LIBRARIES):
         points += 1
         answer = get("/some", 1)
 
@@ -157,7 +135,7 @@ def test_other_key(valkey: Any, kind: str) -> None:
     for path in ["/some", "/role"] * 4:
         get(path)
     points = 0
-    while cut_at(points + 1, lambda: get("/some")):
+    while interrupted(points + 1, lambda: get("/some"), LIBRARIES):
         points += 1
 
         assert "guest" == get("/role").text, points
