@@ -17,8 +17,7 @@ from hashlib import sha1
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from flask_redis_session.client import commands as server_module
-from flask_redis_session.client.commands import Script
+from flask_redis_session.client.script import SCRIPTS, Script
 from flask_redis_session.request import mapping as mapping_module
 from flask_redis_session.request import save as save_module
 from flask_redis_session.request import state as state_module
@@ -34,7 +33,7 @@ def rewritten(text: str) -> Script:
     script = Script.__new__(Script)
     script.text = text
     script.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
-    server_module._SCRIPTS[script.sha] = script
+    SCRIPTS[script.sha] = script
     return script
 
 

@@ -41,7 +41,7 @@ import orjson
 import redis
 
 from flask_redis_session import RedisSessionInterface, SessionInfo, StoreUnavailable
-from flask_redis_session.client.commands import Script
+from flask_redis_session.client.script import Script
 from flask_redis_session.storage import at_once as at_once_module
 from flask_redis_session.storage import commit as commit_module
 from flask_redis_session.storage import revocation as revocation_module

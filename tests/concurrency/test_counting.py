@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from itertools import combinations_with_replacement
 
 import pytest
@@ -23,7 +22,6 @@ from tests.concurrency.counting import (
     check,
 )
 from tests.concurrency.interleaving import Options, Violation
-from tests.concurrency.stage import Stage
 
 pytestmark = [
     pytest.mark.one_server("puts the commands to one server in order"),
@@ -33,16 +31,6 @@ pytestmark = [
 REDUCED = Options(reduced=True)
 RESENT = Options(fates=("ok", "lost"), faults=1, reduced=True)
 GIVEN_UP = Options(fates=("ok", "lost", "cut"), faults=1, reduced=True)
-
-
-@pytest.fixture
-def stage(valkey):
-    """A server on which operations are explored, with quiet logs: refusals are what is tested."""
-    logging.disable(logging.CRITICAL)
-    stage = Stage(valkey)
-    yield stage
-    stage.close()
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("first", AT_ONCE, ids=str)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -212,10 +211,8 @@ class Stage:
 
 
 @pytest.fixture(name="stage", params=["flask-session", "cookie"])
-def _stage(request: pytest.FixtureRequest, valkey: Server) -> Iterator[Stage]:
-    logging.disable(logging.CRITICAL)
-    yield Stage(valkey, request.param)
-    logging.disable(logging.NOTSET)
+def _stage(request: pytest.FixtureRequest, valkey: Server, quiet: None) -> Stage:
+    return Stage(valkey, request.param)
 
 
 @pytest.mark.parametrize(

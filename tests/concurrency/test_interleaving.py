@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from itertools import combinations_with_replacement, islice
 from typing import Any, NamedTuple
@@ -35,7 +34,6 @@ from tests.concurrency.situations import (
     Situation,
     sid_of,
 )
-from tests.concurrency.stage import Stage
 from tests.support.figures import figure
 
 pytestmark = pytest.mark.one_server("puts the commands to one server in order")
@@ -81,13 +79,9 @@ ALL = pytest.param(1, id="all", marks=[pytest.mark.soak, pytest.mark.timeout(360
 
 
 @pytest.fixture
-def stage(valkey, request):
-    """A server on which operations are explored, with quiet logs: refusals are what is tested."""
-    logging.disable(logging.CRITICAL)
-    stage = Stage(valkey)
+def stage(stage, request):
+    """A server on which operations are explored; the number of orders is a figure."""
     yield stage
-    stage.close()
-    logging.disable(logging.NOTSET)
     if stage.explored.orders:
         figure(f"orders in {request.node.name}", stage.explored.orders)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations_with_replacement
@@ -32,7 +31,6 @@ from tests.concurrency.messages import (
     TOLD,
     check,
 )
-from tests.concurrency.stage import Stage
 
 pytestmark = [
     pytest.mark.one_server("puts the commands to one server in order"),
@@ -42,16 +40,6 @@ pytestmark = [
 REDUCED = Options(reduced=True)
 RESENT = Options(fates=("ok", "lost"), faults=1, reduced=True)
 GIVEN_UP = Options(fates=("ok", "lost", "cut"), faults=1, reduced=True)
-
-
-@pytest.fixture
-def stage(valkey):
-    """A server on which operations are explored, with quiet logs: refusals are what is tested."""
-    logging.disable(logging.CRITICAL)
-    stage = Stage(valkey)
-    yield stage
-    stage.close()
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("first", [*MERGING, APPEND_TWICE], ids=str)

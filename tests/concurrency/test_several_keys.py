@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import combinations_with_replacement
 
 import pytest
@@ -16,7 +15,6 @@ from tests.concurrency.interleaving import Options, Violation
 from tests.concurrency.operations import Operation
 from tests.concurrency.situations import ANONYMOUS, SIGNED_IN, Situation
 from tests.concurrency.stage import Stage, World
-from tests.support.servers import Server
 
 pytestmark = pytest.mark.one_server("puts the commands to one server in order")
 
@@ -72,15 +70,6 @@ READ = Operation(
     settings=SETTINGS,
 )
 ALL = (FIRST, SECOND, DROP_FIRST, DROP_SECOND, READ)
-
-
-@pytest.fixture(name="stage")
-def _stage(valkey: Server) -> Iterator[Stage]:
-    logging.disable(logging.CRITICAL)
-    stage = Stage(valkey)
-    yield stage
-    stage.close()
-    logging.disable(logging.NOTSET)
 
 
 def check_owner(world: World) -> None:

@@ -14,12 +14,6 @@ DEEDS = [Increment(b"n", 1), Take(b"n")]
 
 
 @pytest.fixture
-def store(server):
-    """A store under the prefix ``s:``."""
-    return make_store(server)
-
-
-@pytest.fixture
 def redis(server):
     """A client for a look at what is stored."""
     return server.client()

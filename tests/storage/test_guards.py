@@ -5,27 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flask_redis_session.storage.record import Binding, Changes
-from tests.storage.hashes import DAY, make_store, stored
-from tests.support.webapp import client_of
-
-
-@pytest.fixture
-def redis(server):
-    """A client for a look at what is stored."""
-    return client_of(server)
-
-
-@pytest.fixture
-def store(server):
-    """A store without an absolute lifetime."""
-    return make_store(server)
-
-
-@pytest.fixture
-def token(store):
-    """The cookie of a stored session with one key: ``a`` is 1."""
-    return stored(store)
-
+from tests.storage.hashes import DAY
 
 TEXTS = [b"1", b"\xff\x00\r\n", b"x" * 100_000]
 

@@ -9,26 +9,8 @@ import pytest
 from flask_redis_session.storage.commit import Lifetime
 from flask_redis_session.storage.record import Binding, Changes, mark
 from flask_redis_session.storage.token import new_token
-from tests.storage.hashes import DAY, make_store, ours, stored, users
-from tests.support.webapp import client_of, load_scripts
-
-
-@pytest.fixture
-def redis(server):
-    """A client for a look at what is stored."""
-    return client_of(server)
-
-
-@pytest.fixture
-def store(server):
-    """A store without an absolute lifetime."""
-    return make_store(server)
-
-
-@pytest.fixture
-def token(store):
-    """The cookie of a stored session with one key."""
-    return stored(store)
+from tests.storage.hashes import DAY, make_store, ours, users
+from tests.support.webapp import load_scripts
 
 
 class TestCreate:

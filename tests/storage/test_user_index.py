@@ -11,7 +11,7 @@ from flask_redis_session.storage.revocation import Revocation, Selection
 from flask_redis_session.storage.session_hash import SessionHashes
 from flask_redis_session.storage.token import new_token
 from tests.support.clients import shared_client
-from tests.support.webapp import Site, client_of, session, sids
+from tests.support.webapp import Site, session, sids
 
 USERS = [
     "23",
@@ -30,12 +30,6 @@ USERS = [
     "\n",
     "{x}",
 ]
-
-
-@pytest.fixture
-def redis(server):
-    """A client for a look at what is stored."""
-    return client_of(server)
 
 
 @pytest.fixture
