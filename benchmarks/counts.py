@@ -240,7 +240,7 @@ def _of_fields(found: dict[str, Any]) -> Table:
             "The bytes of a field are exact; of the whole, Redis's allocator rounds them up.",
             (
                 f"With values and names of at most 64 bytes the hash is a {found['encoding']} of "
-                f"{found['whole']:,} bytes. One longer value, be it a user agent, makes it a "
+                f"{found['whole']:,} bytes. One longer value, such as a user agent, makes it a "
                 f"{encoding} of {bytes_of:,}; so would a secret's digest in hexadecimal "
                 f"({hexadecimal:,}), which is why it is in base64url."
             ),

@@ -110,8 +110,7 @@ class ApplicationBackend:
         :param name: the name of the cookie of the sessions here.
         """
         mover = self.mover
-        cookies = [] if mover is None else mover.cookies(request, name)
-        if mover is None or not cookies:
+        if mover is None or not (cookies := mover.cookies(request, name)):
             return None
 
         def carry() -> Arrival:

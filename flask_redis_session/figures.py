@@ -34,7 +34,7 @@ class SessionFigures:
     :param written: how many were set or deleted.
     :param skipped: how many were loaded and needed no write.
     :param bytes_sent: bytes of all commands, as RESP2 writes them.
-    :param bytes_received: bytes of all replies, likewise.
+    :param bytes_received: bytes of all replies, as RESP2 writes them.
     :param round_trips: how often the request waited for Redis.
     :param seconds: for how long in all.
     """

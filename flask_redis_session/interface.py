@@ -131,11 +131,11 @@ class RedisSessionInterface(SessionInterface):
         backend = self._backend_of(app)
         name = self.get_cookie_name(app)
         tokens = read_cookies(request, name)
-        options: dict[str, Any] = {"permanent": backend.settings.permanent, "request": request}
-        if backend.mover is not None and not tokens:
-            options["carry"] = backend.carrier(app, request, name)
-        session = self.session_class(backend, tokens, **options)
-        if (tokens or "carry" in options) and has_request_context():
+        carry = None if tokens else backend.carrier(app, request, name)
+        session = self.session_class(
+            backend, tokens, permanent=backend.settings.permanent, request=request, carry=carry
+        )
+        if (tokens or carry) and has_request_context():
             after_this_request(partial(finish, session))
         begin(app, session)
         return session

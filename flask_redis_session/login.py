@@ -19,6 +19,7 @@ from flask_login.signals import (
 )
 
 from .application import ApplicationBackend
+from .current import session_of_request
 from .errors import SettingError
 from .interface import backend_of
 from .remember_cookie import BY_SESSION, delete_remember_cookie, has_remember_cookie
@@ -266,9 +267,9 @@ def _backend(app: Flask) -> ApplicationBackend:
 
 
 def _session() -> RedisSession:
-    found: Any = session._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    if not isinstance(found, RedisSession):
-        raise RuntimeError(  # noqa: TRY004 (it is not an argument)
+    found = session_of_request()
+    if found is None:
+        raise RuntimeError(
             "remember_by_session needs the sessions of flask-redis-session: "
             "app.session_interface = RedisSessionInterface()."
         )

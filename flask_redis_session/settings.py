@@ -14,6 +14,7 @@ from .errors import SettingError
 from .request.rule import Rule, merged
 from .request.user import FLASK_LOGIN, PLAIN, UserKeys
 from .storage.record import LONGEST
+from .storage.surrogates import is_utf8
 
 if TYPE_CHECKING:
     from flask import Request
@@ -163,17 +164,9 @@ def _prefix(config: Mapping[str, Any], given: Any) -> str:
     value = _get(config, name) if given is None else given
     if not isinstance(value, str) or not value:
         raise SettingError(name, f"expects a str that is not empty, not {value!r}.")
-    if not _is_utf8(value):
+    if not is_utf8(value):
         raise SettingError(name, _SURROGATE)
     return value
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _user_keys(value: Any) -> tuple[str, ...] | None:
@@ -189,7 +182,7 @@ def _user_keys(value: Any) -> tuple[str, ...] | None:
         problem = f"expects a session key, a tuple of them or None, not {value!r}."
         raise SettingError(name, problem)
     for key in keys:
-        if not _is_utf8(key):
+        if not is_utf8(key):
             raise SettingError(name, _SURROGATE)
         if not all(key.split(".")):
             problem = f'a dot stands between the parts of a path, as in "user.sub"; not so {key!r}.'
@@ -281,7 +274,7 @@ def _merge(value: Any, user_keys: tuple[str, ...] | None) -> dict[str, Rule]:
     owners = [*FLASK_LOGIN.roots, *PLAIN.roots] if user_keys is None else UserKeys(user_keys).roots
     rules: dict[str, Rule] = {FLASHES: merged}
     for key, rule in pairs:
-        if not isinstance(key, str) or not _is_utf8(key):
+        if not isinstance(key, str) or not is_utf8(key):
             raise SettingError(name, f"expects session keys, which are texts, not {key!r}.")
         if key in owners:
             raise SettingError(name, f"holds {key!r}, which says whose a session is; remove it.")

@@ -20,7 +20,7 @@ from time import monotonic
 from typing import Literal, NamedTuple
 
 from flask_redis_session.application import ApplicationBackend
-from flask_redis_session.client.commands import Script, lua
+from flask_redis_session.client.script import Script, lua
 from flask_redis_session.storage.record import number, text
 from flask_redis_session.storage.token import is_sid
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from flask_redis_session.application import ApplicationBackend
-from flask_redis_session.client.commands import ZREVRANGE, Commands, Script, lua
+from flask_redis_session.client.commands import ZREVRANGE, Commands
+from flask_redis_session.client.script import Script, lua
 from flask_redis_session.errors import StoreUnavailable
 from flask_redis_session.storage.record import BORN, SEEN, SIGNED, USER, number, text
 from flask_redis_session.storage.revocation import Revocation, Selection

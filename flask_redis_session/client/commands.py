@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from hashlib import sha1
-from importlib.resources import files
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -21,6 +19,7 @@ from .outage import Outage
 from .pieces import in_one_piece, one_by_one
 from .pools import close_idle
 from .refusal import is_doubtful
+from .script import Command, in_full
 from .shape import UNREADABLE, is_odd
 
 log = logging.getLogger("flask_redis_session")
@@ -35,42 +34,7 @@ ZREVRANGE = "zrevrange"
 #: connections and renews its tables while other threads use them.
 _RACES = (AttributeError, RuntimeError, ValueError)
 
-#: One command as it goes over the wire. A script is one whose name is ``EVALSHA``.
-Command = tuple[Any, ...]
-
 R = TypeVar("R")
-
-
-class Script:
-    """A Lua script of this package, called by its digest.
-
-    :param texts: its text, in one or several pieces.
-    """
-
-    def __init__(self, *texts: str) -> None:
-        self.text = "".join(texts)
-        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-        _SCRIPTS[self.sha] = self
-
-    def on(self, key: bytes, *args: bytes | str | int) -> Command:
-        """Return the command that runs it on one key."""
-        return ("EVALSHA", self.sha, 1, key, *args)
-
-    def on_all(self, keys: Sequence[bytes]) -> Command:
-        """Return the command that runs it on several keys, which are on one server."""
-        return ("EVALSHA", self.sha, len(keys), *keys)
-
-
-_SCRIPTS: dict[str, Script] = {}
-
-
-def lua(package: str, name: str) -> str:
-    """Return the text of a Lua file.
-
-    :param package: the package that it is in.
-    :param name: its name.
-    """
-    return files(package).joinpath(name).read_text("utf-8")
 
 
 class Commands:
@@ -109,7 +73,7 @@ class Commands:
         except self._lost_script as error:
             if command[0] != "EVALSHA":
                 raise self.mistrust() from error
-            return self.call(_in_full(command))
+            return self.call(in_full(command))
         except self._failures as error:
             raise self._judged(error, command) from error
         except UNREADABLE as error:
@@ -198,13 +162,7 @@ class Commands:
             return []
         client = self._client or self._open()
         replies = self._pipelined(client, commands)
-        lost = [i for i, reply in enumerate(replies) if isinstance(reply, self._lost_script)]
-        if lost:
-            # The first one brings the script along; the others find it there.
-            replies[lost[0]] = self.call(commands[lost[0]])
-            again = self.together([commands[i] for i in lost[1:]])
-            for i, reply in zip(lost[1:], again, strict=True):
-                replies[i] = reply
+        self._send_lost(replies, commands, self.call, self.together)
         return self._checked(replies, commands)
 
     def once(self, commands: Sequence[Command]) -> list[Any]:
@@ -229,17 +187,31 @@ class Commands:
             raise self._judged(error, commands[0]) from error
         except UNREADABLE as error:
             raise self.mistrust() from error
-        # These were not carried out.
-        lost = [at for at, reply in enumerate(replies) if isinstance(reply, self._lost_script)]
-        if lost:
-            replies[lost[0]] = self.once([_in_full(commands[lost[0]])])[0]
-            again = self.once([commands[at] for at in lost[1:]])
-            for at, reply in zip(lost[1:], again, strict=True):
-                replies[at] = reply
+        self._send_lost(
+            replies, commands, lambda command: self.once([in_full(command)])[0], self.once
+        )
         for at, reply in enumerate(replies):
             if type(reply).__name__ in MOVED:
                 replies[at] = self.call(commands[at])
         return self._checked(replies, commands)
+
+    def _send_lost(
+        self,
+        replies: list[Any],
+        commands: Sequence[Command],
+        first: Callable[[Command], Any],
+        rest: Callable[[Sequence[Command]], list[Any]],
+    ) -> None:
+        """Put in the place of each refusal of a lost script what came of it: none was carried out.
+
+        :param first: sends a command with its script; the others then find it there.
+        :param rest: sends those.
+        """
+        lost = [at for at, reply in enumerate(replies) if isinstance(reply, self._lost_script)]
+        if lost:
+            again = [first(commands[lost[0]]), *rest([commands[at] for at in lost[1:]])]
+            for at, reply in zip(lost, again, strict=True):
+                replies[at] = reply
 
     def nodes(self) -> list[Commands]:
         """Return the way to each server that holds keys: each primary of a cluster, or this one.
@@ -316,16 +288,3 @@ class Commands:
                     # Its connection is idle again, and cannot be told from the other idle ones.
                     close_idle(server)
         return StoreUnavailable(retry_after=self._retry_after)
-
-
-def text_of(command: Command) -> str:
-    """Return the text of the script that a command runs.
-
-    :param command: the command, as :meth:`Script.on` returns it.
-    """
-    return _SCRIPTS[command[1]].text
-
-
-def _in_full(command: Command) -> Command:
-    """Return a script's command with its text, for a server that has lost it."""
-    return ("EVAL", text_of(command), *command[2:])

@@ -61,6 +61,6 @@ def _field(name: Any, value: Any) -> tuple[bytes, bytes] | None:
         return None
     try:
         return field_of(name), encode(name, value)
-    except (UnstorableValue, UnicodeEncodeError) as error:
+    except UnstorableValue as error:
         log.warning("A key of an old session is not carried over: %s", error)
         return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flask_redis_session.client.commands import Commands, Script, lua
+from flask_redis_session.client.commands import Commands
+from flask_redis_session.client.script import Script, lua
 
 _TEXT = Script(lua(__package__, "text.lua"))
 

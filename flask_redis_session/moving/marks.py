@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from flask_redis_session.client.commands import Command, Commands, Script, lua
+from flask_redis_session.client.commands import Commands
+from flask_redis_session.client.script import Command, Script, lua
 from flask_redis_session.storage.revocation import Selection
 
 from .flask_session import texts

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from flask_redis_session.client.commands import Commands, Script, lua
+from flask_redis_session.client.commands import Commands
+from flask_redis_session.client.script import Script, lua
 from flask_redis_session.client.url import connect
 from flask_redis_session.errors import StoreUnavailable
 from flask_redis_session.request.arrival import NOTHING, Arrival

@@ -14,6 +14,7 @@ from flask_redis_session.storage.record import key_of
 
 from .codec import decode, encode
 from .draft import Draft
+from .mapping import log_damage
 from .outcome import Commit
 from .rule import Rule
 
@@ -74,10 +75,7 @@ def _value(key: str, text: bytes | None) -> Any:
     try:
         return None if text is None else decode(text)
     except UnreadableValue as error:
-        # No traceback: the text around the damage may be private.
-        log.error(  # noqa: TRY400
-            "A session's key %r cannot be read and counts as absent: %s", key, error
-        )
+        log_damage(key, error)
         return None
 
 

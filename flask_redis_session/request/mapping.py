@@ -208,8 +208,7 @@ class TrackedMapping(MutableMapping[str, Any]):
         """Log, once in a request, that what is stored under a key counts as absent."""
         if key not in self._damaged:
             self._damaged.add(key)
-            # No traceback: the damage is in Redis, and the text around it may be private.
-            log.error("A session's key %r cannot be read and counts as absent: %s", key, error)
+            log_damage(key, error)
 
     def _stored(self, key: str) -> bytes | None:
         """Return the stored text of a key, loading it if it is not known yet."""
@@ -307,3 +306,13 @@ class _Items(ItemsView[str, Any]):
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         return iter(self._mapping.copy().items())
+
+
+def log_damage(key: str, error: Exception) -> None:
+    """Log that what is stored under a key counts as absent.
+
+    :param key: the session key.
+    :param error: why it cannot be read.
+    """
+    # No traceback: the damage is in Redis, and the text around it may be private.
+    log.error("A session's key %r cannot be read and counts as absent: %s", key, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from flask_redis_session.client.commands import Command, Script, lua
+from flask_redis_session.client.script import Command, Script, lua
 
 from .commit import Lifetime, commit_arguments
 from .record import Changes

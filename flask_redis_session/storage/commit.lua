@@ -8,8 +8,9 @@
 --               'assign': @idle becomes ARGV[3], with '@own': no setting changes it.
 --               'reset': @idle becomes ARGV[3], without '@own'.
 --               Else the idle lifetime of sessions of the other kind (permanent or not): @idle is
---               lowered to ARGV[3], unless there is '@own' or it equals this one. Then another request has turned the
---               session into one of the other kind, and this request's cookie is older than that.
+--               lowered to ARGV[3], unless there is '@own' or it equals this one. Then another request
+--               has turned the session into one of the other kind, and this request's cookie is older
+--               than that.
 --               A rotation always lowers it: the cookie that it hands out says the present kind.
 -- ARGV[5]       absolute lifetime in seconds; '' for none
 -- ARGV[6]       'wipe': every key of the user's is deleted first. 'spent': this request has taken the

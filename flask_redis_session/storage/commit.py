@@ -9,7 +9,7 @@ from hashlib import sha1
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from flask_redis_session.client.commands import Command, Script, lua
+from flask_redis_session.client.script import Command, Script, lua
 
 from .record import ADDRESS, AGENT, SIGNED, USER, Binding, Changes, mark, text
 from .token import Token

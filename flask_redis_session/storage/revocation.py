@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from flask_redis_session.client.commands import Command, Commands, Script, lua, text_of
+from flask_redis_session.client.commands import Commands
+from flask_redis_session.client.script import Command, Script, lua, text_of
 from flask_redis_session.errors import (
     RevocationIncomplete,
     RevocationUnconfirmed,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from flask_redis_session.client.commands import HGETALL, HMGET, Command, Commands, Script, lua
+from flask_redis_session.client.commands import HGETALL, HMGET, Commands
+from flask_redis_session.client.script import Command, Script, lua
 from flask_redis_session.errors import StoreUnavailable, WrongType
 
 from .at_once import Deed, at_once_command

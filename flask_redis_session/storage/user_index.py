@@ -7,7 +7,8 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
-from flask_redis_session.client.commands import Command, Commands, Script, lua
+from flask_redis_session.client.commands import Commands
+from flask_redis_session.client.script import Command, Script, lua
 from flask_redis_session.errors import StoreUnavailable
 
 from .record import (
@@ -19,6 +20,7 @@ from .record import (
     SEEN,
     SIGNED,
     USER,
+    Record,
     SessionInfo,
     expiry,
     moment,
@@ -261,7 +263,7 @@ class UserIndex:
         ]
         removed = self._removed(user, dead)
         infos = [
-            self._info(user, sid, score, dict(zip(names, values, strict=True)))
+            self._info(user, sid, score, _known(names, values))
             for (sid, score), values in zip(members, hashes, strict=True)
             if text(values[3]) == user and number(values[0]) is not None and is_sid(sid)
         ]
@@ -276,23 +278,19 @@ class UserIndex:
             return 0
         return len(dead)
 
-    def _info(
-        self, user: str, sid: str, score: float, fields: dict[bytes, bytes | None]
-    ) -> SessionInfo:
+    def _info(self, user: str, sid: str, score: float, record: Record) -> SessionInfo:
         # In the place of a field that is damaged: when the index last saw the session.
         known = moment(score) or _EPOCH
-        times = (BORN, SEEN, IDLE, SIGNED)
-        born, seen, idle, signed = (number(fields[name]) for name in times)
-        since = born if signed is None else signed
+        end = expiry(record.since, record.seen, record.idle, self._absolute)
         return SessionInfo(
             sid=sid,
             user_id=user,
-            created_at=moment(born) or known,
-            signed_in_at=moment(signed),
-            last_seen_at=moment(seen) or known,
-            expires_at=moment(expiry(since, seen, idle, self._absolute)) or known,
-            user_agent=text(fields[AGENT]),
-            ip_address=text(fields[ADDRESS]),
+            created_at=moment(record.born) or known,
+            signed_in_at=moment(record.signed),
+            last_seen_at=moment(record.seen) or known,
+            expires_at=moment(end) or known,
+            user_agent=text(record.fields.get(AGENT)),
+            ip_address=text(record.fields.get(ADDRESS)),
         )
 
     def _milliseconds(self, idle: float) -> int:
@@ -300,6 +298,12 @@ class UserIndex:
         # follows may come late, or be lost. A touch does not bring back an index that expired.
         # A lifetime of more than LONGEST is damaged, and Redis would refuse it.
         return int((2 * min(idle, LONGEST) + self._slack) * 1000) + 1
+
+
+def _known(names: Sequence[bytes], values: Sequence[bytes | None]) -> Record:
+    """Return what these fields of a live session say."""
+    pairs = zip(names, values, strict=True)
+    return Record("live", {name: value for name, value in pairs if value is not None})
 
 
 def _members(reply: Any) -> list[Member]:

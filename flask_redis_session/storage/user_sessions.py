@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from flask_redis_session.client.commands import Command, Commands
+from flask_redis_session.client.commands import Commands
+from flask_redis_session.client.script import Command
 from flask_redis_session.errors import StoreUnavailable
 
 from .record import SessionInfo, moment

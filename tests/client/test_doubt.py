@@ -10,8 +10,9 @@ import redis
 import valkey as valkey_library
 
 from flask_redis_session import StoreUnavailable, WrongType
-from flask_redis_session.client.commands import Commands, Script
+from flask_redis_session.client.commands import Commands
 from flask_redis_session.client.fast import FastPool
+from flask_redis_session.client.script import Script
 from flask_redis_session.client.url import connect
 from tests.failure.proxy import Proxy
 from tests.support.clients import LIBRARIES, application_client

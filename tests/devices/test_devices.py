@@ -104,7 +104,7 @@ class TestList:
 
     @pytest.mark.parametrize("page_size", [50, 2])
     def test_offers_to_end_the_unused(self, server: Server, page_size: int) -> None:
-        """To sign out the unused is offered if there is one, be it on another page."""
+        """To sign out the unused is offered if there is one, also if it is on another page."""
         app = make_app(server, page_size=page_size)
         here, *others = (Person(app, 23) for _ in range(4))
         offer = "Sign out devices unused for 30 days"

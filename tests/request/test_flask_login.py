@@ -529,7 +529,7 @@ class TestSettings:
 
     @pytest.mark.parametrize("keys", ["user_id", ("admin_id", "user_id")])
     def test_user_key(self, valkey, keys):
-        """Where Flask-Login's user is nobody's, nothing could end the session."""
+        """If Flask-Login's user is nobody's, nothing could end the session."""
         with pytest.raises(SettingError, match="SESSION_USER_KEY"):
             login_site(valkey, SESSION_USER_KEY=keys)
         login_site(valkey, SESSION_USER_KEY=("admin_id", "_user_id"))

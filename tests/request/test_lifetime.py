@@ -124,7 +124,7 @@ class TestAssign:
 
     @pytest.mark.parametrize("longer", [True, False])
     def test_stored_session(self, site, longer):
-        """A session that is there already gets it, be it longer or shorter."""
+        """A session that is there already gets it, whether it is longer or shorter."""
         given = YEAR if longer else timedelta(minutes=5)
         browser = site.browser()
         browser.sign_in(23)

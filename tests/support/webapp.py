@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import flask
 
 from flask_redis_session import RedisSession, RedisSessionInterface
-from flask_redis_session.client.commands import _SCRIPTS
+from flask_redis_session.client.script import SCRIPTS
 from tests.support.clients import shared_client
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def client_of(server: Server) -> Any:
 
 def load_scripts(redis: Any) -> None:
     """Let the server, or each primary of a cluster, have the library's scripts."""
-    for script in _SCRIPTS.values():
+    for script in SCRIPTS.values():
         redis.script_load(script.text)
 
 

@@ -74,7 +74,7 @@ def test_sdist_holds_what_builds_and_tests_it(built: Path) -> None:
 
 
 def test_an_index_takes_them(built: Path) -> None:
-    """Twine finds nothing wrong, be it only a warning."""
+    """Twine finds nothing wrong, and warns of nothing."""
     files = [str(path) for path in built.iterdir()]
     command = [sys.executable, "-m", "twine", "--no-color", "check", "--strict", *files]
     done = subprocess.run(command, capture_output=True, text=True)

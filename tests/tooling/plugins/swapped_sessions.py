@@ -34,7 +34,7 @@ class _Sessions:
     """Gives each app an interface of its own, unless it or its class sets one."""
 
     def __init__(self, client: redis.Redis) -> None:
-        # `--baseline` must run where the package does not.
+        # `--baseline` must also run if the package does not.
         from flask_redis_session import RedisSessionInterface
 
         self._make = RedisSessionInterface
