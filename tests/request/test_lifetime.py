@@ -302,6 +302,7 @@ class TestStays:
 
         assert ["evalsha"] == cost.names
 
+    @pytest.mark.one_server("in a cluster the index is on another node: one round trip more")
     def test_round_trips(self, valkey):
         """It costs no round trip more than permanence does: to load it, and to save it."""
         site = Site(valkey, **LIFETIMES)

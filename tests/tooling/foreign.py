@@ -125,7 +125,7 @@ def run(
     """
     with tempfile.TemporaryDirectory() as scratch, Server("valkey9") as server:
         # Some tests leave a database behind, which the next run would find.
-        folder = Path(shutil.copytree(folder, Path(scratch) / "sources"))
+        folder = Path(shutil.copytree(folder, Path(scratch) / "sources", symlinks=True))
         outcome = Path(scratch) / "outcome.json"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
         paths = [str(HERE / "plugins"), *([str(extras)] if extras else []), str(HERE.parents[1])]
