@@ -114,6 +114,11 @@ class Event:
             and came.secret != cookie.secret
         )
 
+    @property
+    def hands_out(self) -> bool:
+        """Whether its answer hands out a fresh secret."""
+        return self.creates or self.rotates
+
     def __str__(self) -> str:
         came = f" by {self.came.sid}.{self.came.secret[:6]}" if self.came else ""
         user = f" of user {self.user}" if self.user else ""
@@ -215,7 +220,8 @@ class Life:
         since = max(since, *faults, 0.0)
         events = [*filter(None, [self.creation]), *self.events]
         good = [e for e in events if e.began > since and e.ended < until and e.is_certain]
-        if any(e.kind in SIGNS_IN and e.sid == self.sid for e in good):
+        # Who signs in again as the user who is there gets no fresh secret: that is no sign-in.
+        if any(e.kind in SIGNS_IN and e.sid == self.sid and e.hands_out for e in good):
             return True
         uses = [e for e in good if e.sid == self.sid and (e.live or e.wrote) and not e.creates]
         return any(
