@@ -36,9 +36,7 @@ class Outage:
             self.lasts, self._failed_at = True, monotonic()
         if begins:
             name = type(error).__name__
-            # What an unknown command was told may hold the id of an old session.
-            text = str(error).partition(", with args beginning with")[0]
-            log.error("Redis fails; requests that need a session get 503: %s: %s", name, text)
+            log.error("Redis fails; requests that need a session get 503: %s: %s", name, error)
 
     def answered(self) -> None:
         """Note that a command succeeded."""

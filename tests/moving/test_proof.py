@@ -319,6 +319,19 @@ class TestContent:
 
         assert len(failures) > 3
 
+    def test_no_id_in_a_refusal(self, caplog):
+        """A server that does not know a command repeats what it was told: nobody is shown that."""
+        with Server("redis7", "--rename-command", "EVALSHA", "") as server:
+            cookie = OldSite(server).cookie(user_id=23)
+            site = NewSite(server)
+            failures = []
+            site.app.register_error_handler(StoreUnavailable, lambda e: failures.append(e) or "")
+            site.comes(cookie).visit(lambda: dict(session))
+
+        assert "unknown command" in caplog.text
+        assert "unknown command" in str(failures[0].__cause__)
+        assert cookie not in caplog.text + str(failures[0].__cause__) + shown(failures[0])
+
     def test_exception_before(self, valkey):
         """An exception that the application handles meanwhile keeps its frames."""
         site = NewSite(valkey, SESSION_REDIS_URL="redis://127.0.0.1:1")
