@@ -34,7 +34,9 @@ local function put(state, whose, whose_kind)
 end
 
 local held = redis.pcall('GET', key)
-if not held then
+if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE') then
+  return held
+elseif not held then
   if sid == '' then
     return {key, 'none', '', ''}
   end

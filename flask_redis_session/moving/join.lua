@@ -13,6 +13,9 @@ local MOST_SECRETS = 64 -- of requests that came at once
 local key, fresh = KEYS[1], ARGV[1]
 local refused = {'refused', mark(fresh)}
 local held = redis.pcall('HMGET', key, '@born', '@signed')
+if is_refused(held) then
+  return held
+end
 -- A sign-in, a sign-out and a change of user each write @signed, also if nothing rotates.
 if held.err or not number(held[1]) or held[2] then
   return refused

@@ -51,7 +51,9 @@ local exact = string.format('%.6f', now)
 -- pcall: a key of another type with this name is not a session.
 local held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user',
   '@secret:' .. proof, '@secret:' .. fresh, '@signed', '@own')
-if held.err then
+if is_refused(held) then
+  return held
+elseif held.err then
   return {'gone', told}
 end
 local born, seen, idle, user = number(held[1]), held[2], lifetime_of(held[3]), held[4]

@@ -8,7 +8,9 @@
 local dead = {}
 for _, key in ipairs(KEYS) do
   local born = redis.pcall('HGET', key, '@born')
-  if not born or type(born) == 'table' then
+  if type(born) == 'table' and not string.find(born.err, 'WRONGTYPE') then
+    return born
+  elseif not born or type(born) == 'table' then
     dead[#dead + 1] = key
   end
 end

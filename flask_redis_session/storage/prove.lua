@@ -8,7 +8,9 @@
 
 local time = redis.call('TIME')
 local held = redis.pcall('HMGET', KEYS[1], '@born', '@secret:' .. ARGV[1])
-if held.err then
+if is_refused(held) then
+  return held
+elseif held.err then
   held = {false, false}
 end
 return {mark(ARGV[1]), time[1], time[2], held[1], held[2]}

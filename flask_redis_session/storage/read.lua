@@ -7,7 +7,9 @@
 -- one that is not there, every value is nil.
 
 local values = redis.pcall('HMGET', KEYS[1], unpack(ARGV))
-if values.err then
+if values.err and not string.find(values.err, 'WRONGTYPE') then
+  return values
+elseif values.err then
   values = {}
   for i = 1, #ARGV do
     values[i] = false

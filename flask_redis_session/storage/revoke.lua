@@ -12,7 +12,9 @@
 
 local key = KEYS[1]
 local held = redis.pcall('HMGET', key, '@user', '@seen', '@born', '@signed')
-if held.err then
+if is_refused(held) then
+  return held
+elseif held.err then
   return {0, key}
 end
 if not held[3] then

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from flask_redis_session.errors import RevocationIncomplete, StoreUnavailable
 from flask_redis_session.storage.token import digest
 from tests.support.clients import application_client
 from tests.support.webapp import Site, each, session
@@ -337,3 +339,59 @@ class TestOtherTypes:
         TYPES[kind](site.redis, "session:user:23")
 
         site.browser().visit(view, status=503)
+
+
+class TestRefused:
+    """A refusal is no sign that there is no session."""
+
+    @pytest.fixture
+    def refused(self, valkey):
+        """A site whose user may not send the two commands by which a script reads a hash."""
+        valkey.ask("ACL", "SETUSER", "half", "reset", "on", "nopass", "~*", "+@all")
+        client = valkey.client(username="half", password="any")
+        site: Any = Site(valkey, redis=client)
+        site.here = site.browser()
+        site.here.sign_in(23, a=1)
+        valkey.ask("ACL", "SETUSER", "half", "-hmget", "-hget")
+        yield site
+        client.close()
+        valkey.ask("ACL", "DELUSER", "half")
+
+    @pytest.mark.one_server("a user of one server")
+    @pytest.mark.parametrize(
+        "view",
+        [
+            lambda: session.update(b=1),
+            lambda: session.update(user_id=42),
+            lambda: session.increment("n"),
+            lambda: session.take("a"),
+            lambda: session.regenerate(),
+            lambda: session.clear(),
+            lambda: session.user_sessions(),
+            lambda: session.clear_user_sessions(),
+        ],
+        ids=["set", "sign in", "increment", "take", "regenerate", "clear", "list", "end all"],
+    )
+    def test_request(self, refused, view):
+        """The request is refused, the cookie stays, and so does what is stored."""
+        key = refused.key(refused.here.sid)
+        before = refused.redis.dump(key)
+        answer = refused.here.visit(view, status=503)
+
+        assert [] == answer.cookies
+        assert before == refused.redis.dump(key)
+        assert [refused.here.sid] == refused.index(23)
+
+    @pytest.mark.one_server("a user of one server")
+    def test_revocation(self, refused):
+        """A revocation fails loudly, and leaves the index alone; so does a list."""
+        for number in range(700):
+            refused.redis.zadd("session:user:23", {f"{number:022}": number})
+        with pytest.raises(RevocationIncomplete):
+            refused.interface.revoke_sessions(23)
+        with pytest.raises(StoreUnavailable):
+            refused.interface.list_sessions(23)
+        with pytest.raises(StoreUnavailable):
+            refused.interface._any_backend().hashes.index._sweep("23", 0)
+
+        assert 701 == len(refused.index(23))
