@@ -366,7 +366,11 @@ class TestOnce:
 
     @pytest.mark.parametrize("state", [b"claimed", b"became", b"ready"])
     @pytest.mark.parametrize("sid", [b"\xff\xfe", b"user:24", b"{x}"])
-    @pytest.mark.parametrize("at", [b"1.0", b"%d.0" % time.time(), b"9999999999.0", b"nan"])
+    @pytest.mark.parametrize(
+        "at",
+        [b"1.0", b"%d.0" % time.time(), b"9999999999.0", b"nan"],
+        ids=["long ago", "now", "never", "nan"],
+    )
     def test_damaged_mark(self, old, site, state, sid, at):
         """A mark that nobody wrote opens nothing and ends nothing, and is no 500."""
         cookie = old.cookie(user_id=23)
