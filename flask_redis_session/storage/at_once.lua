@@ -21,9 +21,7 @@ local key, proof, field, by = KEYS[1], ARGV[1], ARGV[8], ARGV[9]
 local value, is_last = false, 0
 
 local held = redis.pcall('HMGET', key, '@born', '@secret:' .. proof, field)
-if is_refused(held) then
-  return held
-elseif not held.err and number(held[1]) and held[2] == mark(proof) then
+if not held.err and number(held[1]) and held[2] == mark(proof) then
   if by == '' then
     value = held[3]
     -- Also if there is nothing: without memory, Redis lets a script set a field after it has

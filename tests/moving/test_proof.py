@@ -403,3 +403,24 @@ def test_decoded_responses(valkey, decodes):
 
     assert {"user_id": 23} == site.comes(OldSite(valkey).cookie(user_id=23)).read()
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "comes_before"), [("get", False), ("get", True), ("hmget", True)]
+)
+def test_refused_command(valkey, command, comes_before):
+    """If a script may not send a command, the old cookie is neither used up nor for nothing."""
+    valkey.ask("ACL", "SETUSER", "half", "reset", "on", "nopass", "~*", "+@all")
+    client = valkey.client(username="half", password="any")
+    site = NewSite(valkey, redis=client, sources=("cookie",))
+    cookie = OldSite().cookie(user_id=23)
+    if comes_before:
+        site.comes(cookie).read()
+    valkey.ask("ACL", "SETUSER", "half", f"-{command}")
+    answer = site.comes(cookie).visit(lambda: dict(session), status=503)
+    valkey.ask("ACL", "SETUSER", "half", "+@all")
+
+    assert [] == answer.cookies
+    assert {"user_id": 23} == site.comes(cookie).read()
+    client.close()
+    valkey.ask("ACL", "DELUSER", "half")

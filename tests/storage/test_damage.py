@@ -383,6 +383,15 @@ class TestRefused:
         assert [refused.here.sid] == refused.index(23)
 
     @pytest.mark.one_server("a user of one server")
+    def test_several_cookies(self, refused):
+        """Nobody knows which of several cookies counts."""
+        mine = refused.here.cookie
+        other = f"{'A' * 22}.{'b' * 43}"
+        answer = refused.send(f"session={other}; session={mine}", lambda: dict(session), status=503)
+
+        assert [] == answer.cookies
+
+    @pytest.mark.one_server("a user of one server")
     def test_revocation(self, refused):
         """A revocation fails loudly, and leaves the index alone; so does a list."""
         for number in range(700):
