@@ -26,8 +26,8 @@
 -- Replies {what, mark, now, born, seen, idle, user, signed, own}. The mark is that of ARGV[1], or of
 -- ARGV[2] for a creation: it shows that the reply is the one to this commit. What became of it:
 --   saved     the changes are stored
---   ended     no key of the user's is left, and the session was deleted; after 'wipe' its
---             tombstones stay
+--   ended     no key of the user's is left, and the session was deleted; its tombstones stay after
+--             'wipe', after a rotation, and if the session was somebody's
 --   gone      there is no such session; nothing was written
 --   rotated   the cookie's secret was rotated away a moment ago; nothing was written
 --   unknown   the session does not have the cookie's secret; nothing was written
@@ -211,7 +211,11 @@ else
   each_chunk('HDEL', deleted)
   -- A session without a key of the user's has ended.
   if (deletions > 0 or ARGV[6] == 'spent') and is_empty(key) then
-    redis.call('UNLINK', key)
+    if rotates or user then
+      bury(key, now)
+    else
+      redis.call('UNLINK', key)
+    end
     return {'ended', told, unpack(before)}
   end
   each_chunk('HSET', changed)
