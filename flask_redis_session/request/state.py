@@ -250,7 +250,9 @@ class SessionState(LastingMapping):
         if self._failure is not None:
             raise self._failure
         try:
-            outcome = save(self._draft(terms), send)
+            with self._lock:  # of threads that still use it
+                draft = self._draft(terms)
+            outcome = save(draft, send)
         except StoreUnavailable as failure:
             self._failure = failure
             raise
