@@ -282,10 +282,12 @@ class SessionState(LastingMapping):
         """
         if outcome.written is not None and outcome.token is not None:
             with self._lock:  # of threads that still use it
-                if self._token is None or self._token.sid != outcome.token.sid:
+                is_another = self._token is None or self._token.sid != outcome.token.sid
+                # First what the browser is owed: if something raises now, Flask saves again.
+                self._phase, self._token, self._record = "live", outcome.token, outcome.record
+                if is_another:
                     self._keep_only(outcome.written.sets)
                 self._settle(outcome.written)
-            self._phase, self._token, self._record = "live", outcome.token, outcome.record
             self._sid = None
             self._is_reassigned = False
             self._rotates = self._confirms = self._forced = False

@@ -105,20 +105,20 @@ if not deletions then
   local numbers = string.gmatch(ARGV[7], '%d+')
   deletions = tonumber(numbers())
   last = last - 2 * tonumber(numbers())
-  local guarded, conflicts = {'conflict', told}, false
+  local guarded, conflicts, wanted = {'conflict', told}, false, nil
   for i = last + 1, #ARGV, 2 do
     local field = ARGV[i]
     local text = redis.call('HGET', key, field)
     guarded[#guarded + 1] = field
     guarded[#guarded + 1] = text
     if (text and redis.sha1hex(text) or '') ~= ARGV[i + 1] then
-      local wanted = false
-      for at = 8 + deletions, last, 2 do
-        if ARGV[at] == field then
-          wanted = ARGV[at + 1]
+      if not wanted then
+        wanted = {}
+        for at = 8 + deletions, last, 2 do
+          wanted[ARGV[at]] = ARGV[at + 1]
         end
       end
-      conflicts = conflicts or text ~= wanted
+      conflicts = conflicts or text ~= (wanted[field] or false)
     end
   end
   if conflicts then
