@@ -20,6 +20,7 @@ from .request.backend import Loaded, Usage
 from .request.draft import Terms
 from .request.loading import LoadPlans
 from .request.outcome import Create, Reply, Step, Touch, Touched, Written
+from .request.save import record_of
 from .request.touch_memory import TouchMemory
 from .request.user import UserKeys, user_keys
 from .request.user_advice import UserAdvice
@@ -27,8 +28,8 @@ from .revocation_marks import notes_of
 from .settings import Settings
 from .signals import session_ended
 from .storage.at_once import Deed
-from .storage.commit import Committed, Lifetime
-from .storage.record import SEEN, Binding, Changes, Record, field_of
+from .storage.commit import Committed
+from .storage.record import Binding, Changes, Record, field_of
 from .storage.session_hash import SessionHashes
 from .storage.token import Token, new_token
 from .storage.user_sessions import UserSessions
@@ -59,8 +60,7 @@ class ApplicationBackend:
         self.app: Callable[[], Flask | None] = _nobody if app is None else ref(app)
         #: Whether anything was asked of it. Until then the application may change its settings.
         self.is_in_use = app is None
-        self.absolute = settings.absolute
-        self.rules = settings.merge
+        self.absolute, self.rules = settings.absolute, settings.merge
         self.redis = Commands(self._client)
         self.hashes = SessionHashes(
             self.redis,
@@ -192,14 +192,14 @@ class ApplicationBackend:
         Who comes in time stays, however long the request takes.
         """
         try:
-            lifetime = Lifetime(record.idle or 0.0)
+            lifetime = self._terms_now().lifetime(token.permanent)
             committed = self.hashes.commit(token, Changes(), lifetime, known=record)
         except StoreUnavailable:
-            # The request has what it came for.
-            return record
+            return record  # The request has what it came for.
         if committed.what != "saved":
             return record
-        return replace(record, fields={**record.fields, SEEN: committed.now})
+        fields = {**record.fields, **record_of(committed, record.user).fields}
+        return replace(record, fields=fields)
 
     def _fields(self, key: str | None, usage: Usage) -> tuple[bytes, ...] | None:
         """Return the fields to ask for; ``None``: all."""

@@ -67,6 +67,7 @@ class Draft:
         record if ``SESSION_USER_KEY`` was another one then.
     :param loaded: the fields that were loaded, as Redis holds them.
     :param dropped: those of them that the request deleted, or that cannot be read.
+    :param assigned: the fields that the request assigned, also to what they were.
     :param rules: how the keys are merged whose changes have a guard.
     :param sid: the public id that the request was told of a session that is not stored yet.
     :param permanent: whether the session is to be permanent.
@@ -90,6 +91,7 @@ class Draft:
     holder: str | None = None
     loaded: Mapping[bytes, bytes] = field(default_factory=dict)
     dropped: Collection[bytes] = ()
+    assigned: Collection[bytes] = ()
     rules: Mapping[str, Rule] = field(default_factory=dict)
     sid: str | None = None
     permanent: bool = False
@@ -129,10 +131,10 @@ class Draft:
     @property
     def lifetime(self) -> Lifetime:
         """How long the session may be idle, and what that means for the lifetime that it has."""
-        if self.own is not None:
-            # Also if a sign-in finds it: its place in the index lives no longer than this one.
-            assigns = self.assigns or self.signs_in
-            return Lifetime(self.own, "assign" if assigns else "lower")
         if self.signs_in or self.assigns:
-            return self.terms.lifetime(self.permanent, "reset")
+            if self.own is None:
+                return self.terms.lifetime(self.permanent, "reset")
+            # Also if a sign-in finds it: its place in the index lives no longer than this one.
+            return Lifetime(self.own, "assign")
+        # Not its own one: it has that, unless another request has put it back meanwhile.
         return self.terms.lifetime(self.permanent, "set" if self.turns else "lower")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import (
+    Container,
     ItemsView,
     Iterable,
     Iterator,
@@ -288,6 +289,12 @@ class TrackedMapping(MutableMapping[str, Any]):
         self._assigned = {}
         self._deleted = set()
         self._wiped = False
+
+    def _keep_only(self, names: Container[bytes]) -> None:
+        """Show nothing but these fields: another session begins with them."""
+        kept = {key: value for key, value in self._values.items() if field_of(key) in names}
+        self._fields, self._values, self._complete = {}, kept, True
+        self._mutable &= kept.keys()
 
 
 class _Values(ValuesView[Any]):

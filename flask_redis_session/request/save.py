@@ -173,13 +173,19 @@ def _not_committed(draft: Draft, what: str) -> Step | Outcome:
     if draft.binding is None or not draft.signs_in or _was_theirs(draft, draft.binding):
         return _refused(draft, reason)
     # What an ended session held stays dead. A rotated one is alive and was ours to read.
-    content = draft.changes.sets if reason == "gone" else _everything(draft)
+    content = _assigned(draft) if reason == "gone" else _everything(draft)
     return _create(draft, content, draft.binding)
 
 
 def _was_theirs(draft: Draft, binding: Binding) -> bool:
     """Tell whether the session was this user's when it was loaded: then nobody signed in."""
     return draft.record is not None and binding.user in (draft.record.user, draft.holder)
+
+
+def _assigned(draft: Draft) -> dict[bytes, bytes]:
+    """Return all that the request wants to be there, also what was there already."""
+    same = {name: draft.loaded[name] for name in draft.assigned if name in draft.loaded}
+    return {**same, **draft.changes.sets}
 
 
 def _everything(draft: Draft) -> dict[bytes, bytes]:

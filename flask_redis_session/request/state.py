@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask_redis_session.errors import StoreUnavailable, UnstorableValue
-from flask_redis_session.storage.record import TOMBSTONE, Binding, Record
+from flask_redis_session.storage.record import TOMBSTONE, Binding, Record, field_of
 from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend, Usage
@@ -232,6 +232,7 @@ class SessionState(LastingMapping):
             holder=self._holder(),
             loaded=self._fields,
             dropped=self._dropped() if binding is not None else (),
+            assigned=[*map(field_of, self._assigned)] if binding is not None else (),
             rotates=self._rotates or self._turns_user(changed),
             confirms=self._confirms,
             forced=self._forced,
@@ -249,7 +250,9 @@ class SessionState(LastingMapping):
         if self._failure is not None:
             raise self._failure
         try:
-            outcome = save(self._draft(terms), send)
+            with self._lock:  # of threads that still use it
+                draft = self._draft(terms)
+            outcome = save(draft, send)
         except StoreUnavailable as failure:
             self._failure = failure
             raise
@@ -278,10 +281,13 @@ class SessionState(LastingMapping):
         :param outcome: what came of the save.
         """
         if outcome.written is not None and outcome.token is not None:
-            if self._token is None or self._token.sid != outcome.token.sid:
-                self._complete = True
-            self._settle(outcome.written)
-            self._phase, self._token, self._record = "live", outcome.token, outcome.record
+            with self._lock:  # of threads that still use it
+                is_another = self._token is None or self._token.sid != outcome.token.sid
+                # First what the browser is owed: if something raises now, Flask saves again.
+                self._phase, self._token, self._record = "live", outcome.token, outcome.record
+                if is_another:
+                    self._keep_only(outcome.written.sets)
+                self._settle(outcome.written)
             self._sid = None
             self._is_reassigned = False
             self._rotates = self._confirms = self._forced = False

@@ -26,8 +26,8 @@
 -- Replies {what, mark, now, born, seen, idle, user, signed, own}. The mark is that of ARGV[1], or of
 -- ARGV[2] for a creation: it shows that the reply is the one to this commit. What became of it:
 --   saved     the changes are stored
---   ended     no key of the user's is left, and the session was deleted; after 'wipe' its
---             tombstones stay
+--   ended     no key of the user's is left, and the session was deleted; its tombstones stay after
+--             'wipe', after a rotation, and if the session was somebody's
 --   gone      there is no such session; nothing was written
 --   rotated   the cookie's secret was rotated away a moment ago; nothing was written
 --   unknown   the session does not have the cookie's secret; nothing was written
@@ -107,20 +107,20 @@ if not deletions then
   local numbers = string.gmatch(ARGV[7], '%d+')
   deletions = tonumber(numbers())
   last = last - 2 * tonumber(numbers())
-  local guarded, conflicts = {'conflict', told}, false
+  local guarded, conflicts, wanted = {'conflict', told}, false, nil
   for i = last + 1, #ARGV, 2 do
     local field = ARGV[i]
     local text = redis.call('HGET', key, field)
     guarded[#guarded + 1] = field
     guarded[#guarded + 1] = text
     if (text and redis.sha1hex(text) or '') ~= ARGV[i + 1] then
-      local wanted = false
-      for at = 8 + deletions, last, 2 do
-        if ARGV[at] == field then
-          wanted = ARGV[at + 1]
+      if not wanted then
+        wanted = {}
+        for at = 8 + deletions, last, 2 do
+          wanted[ARGV[at]] = ARGV[at + 1]
         end
       end
-      conflicts = conflicts or text ~= wanted
+      conflicts = conflicts or text ~= (wanted[field] or false)
     end
   end
   if conflicts then
@@ -213,7 +213,11 @@ else
   each_chunk('HDEL', deleted)
   -- A session without a key of the user's has ended.
   if (deletions > 0 or ARGV[6] == 'spent') and is_empty(key) then
-    redis.call('UNLINK', key)
+    if rotates or user then
+      bury(key, now)
+    else
+      redis.call('UNLINK', key)
+    end
     return {'ended', told, unpack(before)}
   end
   each_chunk('HSET', changed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
@@ -143,20 +143,27 @@ class UserIndex:
         for infos, _ in self._pages(user, limit=limit, offset=offset):
             yield infos
 
-    def list_by_arrival(self, user: str) -> list[str]:
+    def list_by_arrival(self, user: str, now: Callable[[], float]) -> list[str]:
         """Return the sids of a user's live sessions; the one that arrived last comes first.
 
         A session has arrived when both its hash and its place in the index are there: the later
-        of the two times counts. Whoever arrives last can see all the others.
+        of the two times counts. Whoever arrives last can see all the others. A time in the future
+        counts for nothing: the server's clock had jumped, and the session was there before.
 
         :param user: the user's id, as text.
+        :param now: tells the server's time in epoch seconds.
         :raises StoreUnavailable: if Redis fails.
         """
-        arrived: dict[str, float] = {}
+        times: dict[str, tuple[float, float]] = {}
         for infos, members in self._pages(user, limit=None, offset=0):
             scores = dict(members)
             for info in infos:
-                arrived[info.sid] = max(info.last_seen_at.timestamp(), scores[info.sid])
+                times[info.sid] = info.last_seen_at.timestamp(), scores[info.sid]
+        latest = now() + 1
+        arrived = {
+            sid: max((at for at in both if at <= latest), default=0.0)
+            for sid, both in times.items()
+        }
         return sorted(arrived, key=lambda sid: (arrived[sid], sid), reverse=True)
 
     def remove_some_dead(self, user: str, sample: Any) -> None:

@@ -193,7 +193,8 @@ class UserSessions:
         with suppress(StoreUnavailable):
             # The order is the same for all: otherwise two sign-ins at once could each revoke the
             # other.
-            surplus = frozenset(self._hashes.index.list_by_arrival(user)[most:]) - {keep}
+            sids = self._hashes.index.list_by_arrival(user, self._hashes.clock.now)
+            surplus = frozenset(sids[most:]) - {keep}
             if surplus:
                 deque(self.revoke(user, Selection(only=surplus), reason="replaced"), maxlen=0)
 

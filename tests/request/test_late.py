@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flask_redis_session import StoreUnavailable
 from tests.support.webapp import Site, each, real_session, session
+
+if TYPE_CHECKING:
+    from flask_redis_session.storage.record import Record
 
 pytestmark = pytest.mark.one_server("times, not slots")
 
@@ -78,10 +83,11 @@ class TestUpload:
 
 
 class TestSignedOutMeanwhile:
-    """After ``clear()`` and a new sign-in, a request from before comes to its end."""
+    """After a sign-out and a new sign-in, a request from before comes to its end."""
 
+    @pytest.mark.parametrize("sign_out", ["clear", "pop"])
     @pytest.mark.parametrize("loaded", [True, False])
-    def test_leaves_the_new_cookie(self, site: Site, loaded: bool) -> None:
+    def test_leaves_the_new_cookie(self, site: Site, loaded: bool, sign_out: str) -> None:
         """Whether it had loaded or loads now, it leaves the cookie alone and stores nothing."""
         browser = site.browser()
         browser.sign_in(23)
@@ -90,7 +96,8 @@ class TestSignedOutMeanwhile:
         def view() -> None:
             if loaded:
                 dict(session)
-            browser.visit(lambda: session.clear())
+            signed_out = {"clear": lambda: session.clear(), "pop": lambda: session.pop("user_id")}
+            browser.visit(signed_out[sign_out])
             browser.sign_in(23)
             dict(session)
             session["late"] = 1
@@ -158,6 +165,51 @@ class TestRunsOut:
         browser.visit(view)
 
         assert left[0] <= 400_000
+
+    @pytest.mark.parametrize("permanent", [True, False])
+    def test_lasts_longer_meanwhile(self, site: Site, permanent: bool) -> None:
+        """Another request makes the session last longer between a load and the touch after it."""
+        browser = site.browser()
+        browser.sign_in(23)
+        site.later(840)
+        slow = browser.twin()
+        hashes = site.interface._backend_of(site.app).hashes
+        load = hashes.load
+
+        def turn() -> None:
+            session.permanent = permanent
+            if not permanent:
+                session.lifetime = timedelta(days=31)
+
+        def load_slowly(*args: Any) -> Record:
+            record = load(*args)
+            hashes.load = load  # type: ignore[method-assign]
+            browser.visit(turn)
+            return record
+
+        hashes.load = load_slowly  # type: ignore[method-assign,assignment]
+        slow.visit(lambda: dict(session))
+
+        assert timedelta(days=31) == browser.visit(lambda: session.lifetime).value
+        assert site.redis.pttl(site.key(browser.sid)) > 30 * 86_400_000
+
+    def test_settings_say_less(self, site: Site) -> None:
+        """A shorter setting applies from this touch on, and the request knows it."""
+        browser = site.browser()
+        browser.sign_in(23)
+        site.later(840)
+        shorter = Site(site.server, SESSION_LIFETIME=600).browser()
+        shorter.cookie = browser.cookie
+
+        def view() -> tuple[timedelta, Any]:
+            dict(session)
+            return session.lifetime, session.expires_at
+
+        lifetime, expires = shorter.visit(view).value
+
+        assert timedelta(minutes=10) == lifetime
+        assert site.redis.pttl(site.key(browser.sid)) <= 600_000
+        assert abs(expires.timestamp() - time.time() - 600) < 60
 
     def test_touch_fails(self, site: Site) -> None:
         """A load is served although its touch is refused."""

@@ -451,6 +451,43 @@ class TestMeanwhile:
 
         assert stored(site, browser)[:2] == (YEAR, b"1")
 
+    @pytest.mark.parametrize("end", ["setting", "clear"])
+    def test_put_back(self, site, end):
+        """A request that knew it does not bring it back once another one has put it back."""
+        browser = site.browser()
+        browser.visit(
+            each(lambda: session.update(a=1), keep(timedelta(minutes=5), permanent=False))
+        )
+        late = browser.twin()
+
+        def put_back():
+            if end == "clear":
+                session.clear()
+                session["a"] = 1
+            else:
+                session.lifetime = None
+
+        late.visit(lambda: (session["a"], browser.visit(put_back), session.update(b=2)))
+
+        assert stored(site, browser)[:2] == (timedelta(hours=1), None)
+
+    def test_turned_and_put_back(self, site):
+        """One that knew it makes the session permanent, which another one has put back."""
+        browser = kept(site, timedelta(minutes=5), permanent=False)
+        late = browser.twin()
+
+        def put_back():
+            session.lifetime = None
+
+        def turn():
+            session["user_id"]
+            browser.visit(put_back)
+            session.permanent = True
+
+        late.visit(turn)
+
+        assert stored(site, browser)[:2] == (timedelta(days=7), None)
+
     def test_sign_in(self, site):
         """A sign-in that knew nothing of it has put the session into an index for less long."""
         browser = site.browser()

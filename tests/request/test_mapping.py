@@ -369,6 +369,38 @@ def test_threads(valkey, monkeypatch, look):
     assert {"a": [1], "b": [2], "c": 3} == value == browser.read()
 
 
+def test_thread_reads_while_the_session_is_saved(valkey, monkeypatch):
+    """A thread that still reads when its request comes to its end reads on."""
+    site = Site(valkey, SESSION_LOAD="auto")
+    browser = site.browser()
+    browser.set(a=1, b=2)
+    hashes = site.interface._backend_of(site.app).hashes
+    load, loading, saved = hashes.load, threading.Event(), threading.Event()
+    read, threads = [], []
+
+    def slow(*args):
+        loading.set()
+        # The request is saved now; or it waits for this thread.
+        saved.wait(0.2)
+        return load(*args)
+
+    def view():
+        mine = real_session()
+        mine["c"] = 3
+        threads.append(threading.Thread(target=lambda: read.append(mine["a"])))
+        threads[0].start()
+        assert loading.wait(10)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hashes, "load", slow)
+        browser.visit(view)
+        saved.set()
+        threads[0].join(10)
+
+    assert [1] == read
+    assert {"a": 1, "b": 2, "c": 3} == browser.read()
+
+
 def test_keys_of_a_class_of_their_own(valkey):
     """A key that is an enumeration's is the text that it is, also where that begins with @."""
 

@@ -6,9 +6,10 @@ import logging
 from contextlib import contextmanager
 
 import pytest
+from flask import make_response
 
 from flask_redis_session.signals import save_refused, session_ended
-from tests.support.webapp import Site, each, session, sids
+from tests.support.webapp import Site, each, real_session, session, sids
 
 
 @pytest.fixture
@@ -104,6 +105,45 @@ class TestGone:
         assert sid != browser.sid
         assert {"user_id": 23, "c": 3} == browser.read()
         assert [browser.sid] == sids(site.interface.list_sessions(23))
+
+    def test_sign_in_assigns_what_was_there(self, site, browser):
+        """A key that the sign-in assigned is in its session also if the ended one held the same."""
+        sid = browser.sid
+
+        browser.visit(
+            meanwhile(
+                lambda: dict(session),
+                lambda: site.expire(sid),
+                lambda: session.update(user_id=23, a=1),
+            )
+        )
+
+        assert {"user_id": 23, "a": 1} == browser.read()
+
+    def test_shows_what_is_stored(self, site, browser):
+        """After its save, a sign-in shows nothing of the session that ended, nor stores it."""
+        browser.set(cart=[1])
+        sid = browser.sid
+        seen = []
+
+        def save():
+            response = make_response()
+            site.interface.save_session(site.app, real_session(), response)
+            seen.append(dict(session))
+            session.setdefault("cart", []).append(2)
+            return response
+
+        browser.visit(
+            each(
+                lambda: session["cart"],
+                lambda: site.expire(sid),
+                lambda: session.update(user_id=23),
+                save,
+            )
+        )
+
+        assert [{"user_id": 23}] == seen
+        assert {"user_id": 23, "cart": [2]} == browser.read()
 
     @pytest.mark.parametrize("act", ["revoked", "rotated"])
     def test_same_user(self, site, browser, act):

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from flask_redis_session import RedisSession
 from flask_redis_session.signals import session_created, user_bound
 from tests.support.webapp import Site, each, session
 
@@ -50,6 +51,27 @@ class TestSavedTwice:
 
         with user_bound.connected_to(fail, site.app):
             browser.visit(lambda: session.update(user_id=23), status=500)
+
+        assert {**before, "user_id": 23} == browser.read()
+        assert [browser.sid] == site.index(23)
+
+    @pytest.mark.parametrize("after", ["_settle", "_keep_only"])
+    @pytest.mark.parametrize("before", [{}, {"a": 1}], ids=["created", "rotated"])
+    def test_cut_short_once_stored(self, site, monkeypatch, before, after):
+        """An exception just after the session was stored, as of a time limit, loses no cookie."""
+        browser = site.browser()
+        if before:
+            browser.set(**before)
+        finish = getattr(RedisSession, after)
+
+        def cut(session, *args):
+            finish(session, *args)
+            monkeypatch.undo()
+            raise ValueError
+
+        monkeypatch.setattr(RedisSession, after, cut)
+        is_cut = after == "_settle" or not before
+        browser.visit(lambda: session.update(user_id=23), status=500 if is_cut else 200)
 
         assert {**before, "user_id": 23} == browser.read()
         assert [browser.sid] == site.index(23)

@@ -18,7 +18,7 @@ from tests.request.test_round_trips import cost_of, warm, writes
 from tests.request.test_session_times import moments
 from tests.support.clients import application_client
 from tests.support.servers import HOST, Server, wait_until
-from tests.support.webapp import Site, each, make_app, session
+from tests.support.webapp import Site, each, make_app, session, sids
 
 SAFARI = "Mozilla/5.0 (iPhone) Safari/604.1"
 
@@ -265,6 +265,20 @@ class TestMaxPerUser:
             first.post("/sign-in")
 
         assert [each.get("/user").text for each in (first, second)] == ["None", "23"]
+
+    @pytest.mark.parametrize("fields", [("@seen", "@born", "@signed"), ("@born",)])
+    def test_clock_was_set_back(self, valkey: Server, fields: tuple[str, ...]) -> None:
+        """What was seen in the future arrived before any sign-in of now."""
+        site = Site(valkey, SESSION_MAX_PER_USER=1)
+        old, newer, newest = (site.browser() for _ in range(3))
+        old.sign_in(23)
+        site.age(old.sid, -3600, *fields, user_id=23)
+
+        newer.sign_in(23)
+        assert [newer.sid] == sids(site.interface.list_sessions(23))
+
+        newest.sign_in(23)
+        assert [newest.sid] == sids(site.interface.list_sessions(23))
 
 
 class TestDeviceInfo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flask_redis_session.storage.commit import Lifetime
-from flask_redis_session.storage.record import Changes, mark
+from flask_redis_session.storage.record import Binding, Changes, mark
 from flask_redis_session.storage.token import new_token
 from tests.storage.hashes import DAY, make_store, ours, users
 
@@ -93,6 +93,28 @@ class TestCommit:
         assert "ended" == store.commit(token, changes, DAY).what
         left = redis.hgetall(f"s:{token.sid}")
         assert ([f"@secret:{token.proof}".encode()] if changes.wipe else []) == [*left]
+
+    @pytest.mark.parametrize("rotates", [True, False])
+    def test_last_key_was_the_users(self, store, redis, token, rotates):
+        """A session of somebody's that loses its last key leaves tombstones: that is a sign-out."""
+        store.commit(token, Changes(), DAY, binding=Binding("23"))
+        fresh = token.rotated() if rotates else None
+
+        ended = store.commit(
+            token, Changes(deletes=[b"a"]), DAY, fresh=fresh, binding=Binding(None)
+        )
+
+        assert "ended" == ended.what
+        assert "rotated" == store.load(token).standing
+        assert [f"@secret:{token.proof}".encode()] == [*redis.hgetall(f"s:{token.sid}")]
+        assert 29_000 < redis.pttl(f"s:{token.sid}") <= 30_000
+
+    def test_rotated_and_emptied(self, store, redis, token):
+        """A rotation leaves its tombstone also if the session loses its last key by the commit."""
+        ended = store.commit(token, Changes(deletes=[b"a"]), DAY, fresh=token.rotated())
+
+        assert "ended" == ended.what
+        assert "rotated" == store.load(token).standing
 
     def test_tombstones_of_a_sign_out(self, store, redis, token):
         """A wipe leaves each secret that was live or lately rotated, for 30 seconds."""
