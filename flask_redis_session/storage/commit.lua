@@ -1,8 +1,8 @@
 -- Commit one request's changes to one session, if the request's cookie opens it: all or nothing.
 --
 -- KEYS[1]       the session hash
--- ARGV[1]       digest of the cookie's secret; '' creates the session
--- ARGV[2]       digest of a fresh secret, to rotate to or to create with; '' keeps the secret
+-- ARGV[1]       digest of the cookie's secret
+-- ARGV[2]       digest of a fresh secret, to rotate to; '' keeps the secret
 -- ARGV[3]       idle lifetime in seconds
 -- ARGV[4]       'set': @idle becomes ARGV[3], unless there is '@own'.
 --               'assign': @idle becomes ARGV[3], with '@own': no setting changes it.
@@ -23,8 +23,8 @@
 -- the last 2g   the guards: field, digest, field, digest, … Each field must hold a text with this
 --               SHA-1, in hex ('': it must not be there), or what this commit leaves in it.
 --
--- Replies {what, mark, now, born, seen, idle, user, signed, own}. The mark is that of ARGV[1], or of
--- ARGV[2] for a creation: it shows that the reply is the one to this commit. What became of it:
+-- Replies {what, mark, now, born, seen, idle, user, signed, own}. The mark is that of ARGV[1]: it
+-- shows that the reply is the one to this commit. What became of it:
 --   saved     the changes are stored
 --   ended     no key of the user's is left, and the session was deleted; after 'wipe' its
 --             tombstones stay
@@ -36,34 +36,20 @@
 -- The rest is there after 'saved' and 'ended': the server's time, the state before, and '@idle',
 -- '@signed' and '@own' as they are now.
 --
--- A client may send this twice, because the first reply was lost. A rotation or creation that has
--- already happened is recognized by its fresh secret; it is neither refused nor done again.
+-- A client may send this twice, because the first reply was lost. A rotation that has already
+-- happened is recognized by its fresh secret; it is neither refused nor done again.
+--
+-- begin.lua and usual.lua come before it; they have carried out a usual commit already.
 
-local key, proof, fresh = KEYS[1], ARGV[1], ARGV[2]
-local told = mark(proof ~= '' and proof or fresh)
-
-local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local stamp = string.format('%.3f', now)
--- Exact enough to tell whether this or a change of the index came first.
-local exact = string.format('%.6f', now)
-
--- pcall: a key of another type with this name is not a session.
-local held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user',
-  '@secret:' .. proof, '@secret:' .. fresh, '@signed', '@own')
 if held.err then
   return {'gone', told}
 end
 local born, seen, idle, user = number(held[1]), held[2], number(held[3]), held[4]
-local signed, own = held[7], held[8]
+local signed, own = held[6], held[7]
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
-if fresh ~= '' and held[6] == mark(fresh) and born then
+if fresh ~= '' and held[8] == mark(fresh) and born then
   return {'saved', told, exact, held[1], seen, held[3], user, signed, own}
-elseif proof == '' then
-  if held[1] or held[6] then
-    return {'unknown', told}
-  end
-  born = now
 elseif held[5] ~= mark(proof) then
   local rotated = number(held[5])
   if rotated and math.abs(now - rotated) <= TOMBSTONE then
@@ -98,8 +84,7 @@ if expiry() <= now then
 end
 
 local wipe = ARGV[6] == 'wipe'
-local creates = proof == ''
-local rotates = fresh ~= '' and not creates
+local rotates = fresh ~= ''
 local deletions, last = tonumber(ARGV[7]), #ARGV
 if not deletions then
   local numbers = string.gmatch(ARGV[7], '%d+')
@@ -131,17 +116,14 @@ local function set(field, value)
   changed[#changed + 1] = field
   changed[#changed + 1] = value
 end
-if creates then
-  set('@born', stamp)
-end
 set('@seen', stamp)
 if lifetime ~= held[3] then
   set('@idle', lifetime)
 end
-if own and not held[8] then
+if own and not held[7] then
   set('@own', own)
 end
-if creates or rotates then
+if rotates then
   set('@secret:' .. fresh, mark(fresh))
 end
 local sets_users = false
@@ -160,7 +142,7 @@ for i = 8, 7 + deletions do
   signs = signs or (ARGV[i] == '@user' and user)
   deleted[#deleted + 1] = ARGV[i]
 end
-if held[8] and not own then
+if held[7] and not own then
   deleted[#deleted + 1] = '@own'
 end
 if signs and not never then
@@ -168,7 +150,7 @@ if signs and not never then
   set('@signed', stamp)
 end
 
-local before = {exact, held[1] or stamp, seen, lifetime, user, signed, own}
+local before = {exact, held[1], seen, lifetime, user, signed, own}
 if wipe and not sets_users then
   bury(key, now)
   return {'ended', told, unpack(before)}

@@ -6,7 +6,6 @@
 
 local TOMBSTONE = 30 -- seconds
 local MOST_TOMBSTONES = 32
-local MOST_WORDS = 1000 -- unpack() of some thousand values overflows Lua's stack
 
 local function mark(proof)
   return 's' .. string.sub(proof, 1, 8)
