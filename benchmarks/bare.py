@@ -79,7 +79,7 @@ def digest(secret: str) -> str:
 
 def arguments(proof: str, fresh: str, *sets: str | bytes) -> tuple[Any, ...]:
     """Return the arguments of the commit script."""
-    return (proof, fresh, str(IDLE), OF_PERMANENT, "", "", 0, *sets)
+    return (proof, str(IDLE), OF_PERMANENT, "", f"0 0  {fresh}" if fresh else "", *sets)
 
 
 def bare(data: dict[str, Any], size: int, url: str) -> Flask:

@@ -13,6 +13,6 @@ local fraction = time[2]
 if #fraction < 6 then
   fraction = string.rep('0', 6 - #fraction) .. fraction
 end
-local stamp = time[1] .. '.' .. string.sub(fraction, 1, 3)
 -- Exact enough to tell whether this or a change of the index came first.
 local exact = time[1] .. '.' .. fraction
+local stamp = string.sub(exact, 1, -4)

@@ -2,22 +2,22 @@
 --
 -- KEYS[1]       the session hash
 -- ARGV[1]       digest of the cookie's secret
--- ARGV[2]       digest of a fresh secret, to rotate to; '' keeps the secret
--- ARGV[3]       idle lifetime in seconds
--- ARGV[4]       'set': @idle becomes ARGV[3], unless there is '@own'.
---               'assign': @idle becomes ARGV[3], with '@own': no setting changes it.
---               'reset': @idle becomes ARGV[3], without '@own'.
+-- ARGV[2]       idle lifetime in seconds
+-- ARGV[3]       'set': @idle becomes ARGV[2], unless there is '@own'.
+--               'assign': @idle becomes ARGV[2], with '@own': no setting changes it.
+--               'reset': @idle becomes ARGV[2], without '@own'.
 --               Else the idle lifetime of sessions of the other kind (permanent or not): @idle is
---               lowered to ARGV[3], unless there is '@own' or it equals this one. Then another request
+--               lowered to ARGV[2], unless there is '@own' or it equals this one. Then another request
 --               has turned the session into one of the other kind, and this request's cookie is older
 --               than that.
 --               A rotation always lowers it: the cookie that it hands out says the present kind.
--- ARGV[5]       absolute lifetime in seconds; '' for none
--- ARGV[6]       'wipe': every key of the user's is deleted first. 'spent': this request has taken the
---               last key, and the session ends if there is still none. '' otherwise
--- ARGV[7]       n, the number of fields to delete; or 'n g' if there are g guards as well
--- ARGV[8…7+n]   the fields to delete
--- ARGV[8+n…]    field, value, field, value, … to set. '@signed' becomes the server's time: the user
+-- ARGV[4]       absolute lifetime in seconds; '' for none
+-- ARGV[5]       'n g ending fresh': the number of fields to delete; that of guards; 'wipe': every key
+--               of the user's is deleted first, 'spent': this request has taken the last key, and the
+--               session ends if there is still none, or nothing; and the digest of a fresh secret to
+--               rotate to, or nothing, which keeps the secret. '' is '0 0  '
+-- ARGV[6…5+n]   the fields to delete
+-- ARGV[6+n…]    field, value, field, value, … to set. '@signed' becomes the server's time: the user
 --               was confirmed; or is not set, if its value is 'never'. It also is if '@user' becomes
 --               another one.
 -- the last 2g   the guards: field, digest, field, digest, … Each field must hold a text with this
@@ -60,36 +60,33 @@ elseif not born then
   return {'gone', told}
 end
 
-local lifetime = ARGV[3]
-if ARGV[4] == 'assign' or ARGV[4] == 'reset' then
-  own = ARGV[4] == 'assign' and '1'
+local lifetime = ARGV[2]
+if ARGV[3] == 'assign' or ARGV[3] == 'reset' then
+  own = ARGV[3] == 'assign' and '1'
 elseif own and idle then
   lifetime = held[3]
-elseif ARGV[4] ~= 'set' and idle then
-  if idle < tonumber(lifetime) or (fresh == '' and held[3] == ARGV[4]) then
+elseif ARGV[3] ~= 'set' and idle then
+  if idle < tonumber(lifetime) or (fresh == '' and held[3] == ARGV[3]) then
     lifetime = held[3]
   end
 end
 -- The absolute lifetime counts from the sign-in, or from the last sign-out, or from the creation.
 local function expiry()
   local idle_end = now + tonumber(lifetime)
-  if ARGV[5] == '' then
+  if ARGV[4] == '' then
     return idle_end
   end
-  return math.min(idle_end, (number(signed) or born) + tonumber(ARGV[5]))
+  return math.min(idle_end, (number(signed) or born) + tonumber(ARGV[4]))
 end
 if expiry() <= now then
   redis.call('UNLINK', key)
   return {'gone', told}
 end
 
-local wipe = ARGV[6] == 'wipe'
+local wipe = ending == 'wipe'
 local rotates = fresh ~= ''
-local deletions, last = tonumber(ARGV[7]), #ARGV
-if not deletions then
-  local numbers = string.gmatch(ARGV[7], '%d+')
-  deletions = tonumber(numbers())
-  last = last - 2 * tonumber(numbers())
+local last = #ARGV - 2 * guards
+if guards > 0 then
   local guarded, conflicts = {'conflict', told}, false
   for i = last + 1, #ARGV, 2 do
     local field = ARGV[i]
@@ -98,7 +95,7 @@ if not deletions then
     guarded[#guarded + 1] = text
     if (text and redis.sha1hex(text) or '') ~= ARGV[i + 1] then
       local wanted = false
-      for at = 8 + deletions, last, 2 do
+      for at = 6 + deletions, last, 2 do
         if ARGV[at] == field then
           wanted = ARGV[at + 1]
         end
@@ -128,7 +125,7 @@ if rotates then
 end
 local sets_users = false
 local signs, never = false, false
-for i = 8 + deletions, last, 2 do
+for i = 6 + deletions, last, 2 do
   local field, value = ARGV[i], ARGV[i + 1]
   sets_users = sets_users or is_users(field)
   signs = signs or field == '@signed' or (field == '@user' and value ~= user)
@@ -138,7 +135,7 @@ for i = 8 + deletions, last, 2 do
   end
 end
 local deleted = {}
-for i = 8, 7 + deletions do
+for i = 6, 5 + deletions do
   signs = signs or (ARGV[i] == '@user' and user)
   deleted[#deleted + 1] = ARGV[i]
 end
@@ -192,7 +189,7 @@ if sets_users then
 else
   each_chunk('HDEL', deleted)
   -- A session without a key of the user's has ended.
-  if (deletions > 0 or ARGV[6] == 'spent') and is_empty(key) then
+  if (deletions > 0 or ending == 'spent') and is_empty(key) then
     redis.call('UNLINK', key)
     return {'ended', told, unpack(before)}
   end

@@ -175,14 +175,14 @@ def commit_arguments(
     :param fresh: the digest of a fresh secret; ``""``: there is none.
     """
     deletes, guards = changes.deletes, changes.guards
+    ending = "wipe" if changes.wipe else "spent" if changes.spent else ""
+    is_plain = not (deletes or guards or ending or fresh)
     return (
         proof,
-        fresh,
         _seconds(lifetime.idle),
         _seconds(lifetime.other) if lifetime.rule == "lower" else lifetime.rule,
         "" if absolute is None else repr(absolute),
-        "wipe" if changes.wipe else "spent" if changes.spent else "",
-        f"{len(deletes)} {len(guards)}" if guards else len(deletes),
+        "" if is_plain else f"{len(deletes)} {len(guards)} {ending} {fresh}",
         *deletes,
         *(part for item in changes.sets.items() for part in item),
         *(part for name, text in guards.items() for part in (name, _digest(text))),
