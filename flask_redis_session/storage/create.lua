@@ -18,7 +18,8 @@
 
 local secret = '@secret:' .. proof
 
-if redis.call('EXISTS', key) == 1 then
+-- pcall: of a key of another type this is an error, and no 0 either.
+if redis.pcall('HLEN', key) ~= 0 then
   local held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user', secret, '@signed', '@own')
   if held.err then
     return {'gone', told}
