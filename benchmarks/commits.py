@@ -132,7 +132,8 @@ def main(others: Commands | None = None) -> None:
             client.script_load(script.text)
         small, large = small_and_large()
         fill(client, small)
-        assert client.execute_command(*(numbered(word, 0) for word in small["commit"]))[0] == b"saved"
+        commit = [numbered(word, 0) for word in small["commit"]]
+        assert client.execute_command(*commit)[0] == b"saved"
         found = measured(server, client, {**small, **(others or {})}, large)
     both = found["GET"] + found["SET"]
     for name, each in found.items():

@@ -122,11 +122,8 @@ def create_command(
 
 def _fields_of(binding: Binding) -> dict[bytes, bytes | None]:
     """Return the fields that say whose a session is; ``None``: it is not to be there."""
-    return {
-        USER: binding.user and binding.user.encode(),
-        AGENT: binding.agent and binding.agent.encode(),
-        ADDRESS: binding.address and binding.address.encode(),
-    }
+    texts = {USER: binding.user, AGENT: binding.agent, ADDRESS: binding.address}
+    return {name: text.encode() if text else None for name, text in texts.items()}
 
 
 def commit_command(

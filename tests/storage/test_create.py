@@ -67,12 +67,11 @@ def test_many(store, redis, fresh, count):
 
 
 @pytest.mark.parametrize(("binding", "more"), [(NOBODY, []), (SOMEBODY, ["hset"])])
-def test_commands(server, redis, store, fresh, binding, more):
+def test_commands(server, redis, fresh, binding, more):
     """It looks at no field: a fresh sid has nothing to prove."""
     load_scripts(redis)
-    command = create_command(
-        store.key(fresh.sid), {b"a": b"1"}, DAY, absolute=None, token=fresh, binding=binding
-    )
+    key = f"s:{fresh.sid}".encode()
+    command = create_command(key, {b"a": b"1"}, DAY, absolute=None, token=fresh, binding=binding)
     server.ask("PING")
     with server.cost() as cost:
         server.ask(*command)
@@ -136,12 +135,12 @@ class TestTaken:
 def test_without_memory(fragile, fresh, count):
     """Without memory it is refused as a whole, however many fields it has."""
     store, redis = make_store(fragile), fragile.client()
+    content = Changes({b"%d" % number: b"1" for number in range(count)})
     redis.config_set("maxmemory-policy", "noeviction")
     redis.config_set("maxmemory", "1")
     try:
         with pytest.raises(StoreUnavailable):
-            content = {b"%d" % number: b"1" for number in range(count)}
-            store.create(fresh, Changes(content), DAY, NOBODY)
+            store.create(fresh, content, DAY, NOBODY)
         assert 0 == redis.exists(store.key(fresh.sid))
     finally:
         redis.config_set("maxmemory", "0")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+from typing import NamedTuple
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -20,14 +23,19 @@ PROVING = f"@secret:{TOKEN.proof}".encode()
 KEY = f"s:{TOKEN.sid}"
 #: What a usual commit comes to, whatever the server.
 SHORT = ["time", "hmget", "hset", "pexpireat"]
-#: Seconds before now.
-AGES = [5, 50, 200]
+#: Times, in seconds from now.
+AGES = ["-5", "-50", "-200"]
 
 
 def put(redis, **held):
     """Store a session; of a name without ``@`` before it, the value is the user's."""
     now = redis.time()[0]
-    fields = {b"@born": f"{now}.001", b"@seen": f"{now}.001", b"@idle": "86400", b"a": "1"}
+    fields: dict[bytes, object] = {
+        b"@born": f"{now}.001",
+        b"@seen": f"{now}.001",
+        b"@idle": "86400",
+        b"a": "1",
+    }
     fields[PROVING] = mark(TOKEN.proof)
     named = {(PROVING if name == "secret" else f"@{name}".encode()): held[name] for name in held}
     fields = {name: value for name, value in {**fields, **named}.items() if value is not None}
@@ -76,7 +84,7 @@ class TestIsTaken:
 
 
 times = st.sampled_from([None, "", "1", "1.", "inf", "-1.5", "1e3", "0x1.8", "9" * 40 + ".5"])
-ages = st.sampled_from([f"-{age}" for age in AGES])
+ages = st.sampled_from(AGES)
 names = st.sampled_from([b"a", b"b", b"", b"@@a", b"@", b"@user", b"@agent", b"\xff"])
 
 
@@ -85,13 +93,33 @@ def timeless(value, began):
     return b"now" if began - 1 < (number(value) or 0) < began + 1000 else value
 
 
-@effort(150)
-@given(
-    born=ages | times,
-    idle=st.sampled_from(["86400", "100", "100.5", "2678400"]) | times,
-    secret=st.sampled_from([mark(TOKEN.proof)] * 4 + [b"s", b"1", None]),
-    about=st.dictionaries(
-        st.sampled_from(["seen", "user", "signed", "own"]), ages | times, max_size=3
+class Case(NamedTuple):
+    """What is stored, and what a commit asks for.
+
+    :param held: fields of ours. ``-50`` is the time 50 seconds ago.
+    """
+
+    held: dict[str, object]
+    lifetime: Lifetime
+    absolute: float | None
+    sets: dict[bytes, bytes]
+
+
+def case(lifetime, absolute=None, sets=MappingProxyType({b"a": b"2"}), **held):
+    """Return a case of a session by whose idle lifetime the commit goes, as far as is not said."""
+    given = {"born": "-5", "idle": str(lifetime.idle), "secret": mark(TOKEN.proof), **held}
+    return Case(given, lifetime, absolute, {**sets})
+
+
+cases = st.builds(
+    Case,
+    held=st.fixed_dictionaries(
+        {
+            "born": ages | times,
+            "idle": st.sampled_from(["86400", "100", "100.5", "2678400"]) | times,
+            "secret": st.sampled_from([mark(TOKEN.proof)] * 4 + [b"s", b"1", None]),
+        },
+        optional=dict.fromkeys(["seen", "user", "signed", "own"], ages | times),
     ),
     lifetime=st.builds(
         Lifetime,
@@ -102,31 +130,35 @@ def timeless(value, began):
     absolute=st.sampled_from([None, None, 100.0, 150.0, 90_000.0]),
     sets=st.dictionaries(names, st.just(b"2"), max_size=3),
 )
-@example("-50", "100", mark(TOKEN.proof), {"signed": "-5"}, Lifetime(100), 150.0, {b"a": b"2"})
-@example("-5", "100", mark(TOKEN.proof), {"signed": "-200"}, Lifetime(100), 250.0, {})
-@example("-200", "100", mark(TOKEN.proof), {}, Lifetime(100), 150.0, {b"a": b"2"})
-@example("-5", "100.5", mark(TOKEN.proof), {"own": "1"}, Lifetime(100.5), None, {})
-@example("-5", "100", mark(TOKEN.proof), {"user": "23"}, Lifetime(100), None, {b"@user": b"42"})
-@example("inf", "100", mark(TOKEN.proof), {}, Lifetime(100), None, {b"a": b"2"})
-def test_as_the_long_way(valkey, born, idle, secret, about, lifetime, absolute, sets):
+
+
+@effort(150)
+@given(cases)
+@example(case(Lifetime(100), 150.0, born="-50", signed="-5"))
+@example(case(Lifetime(100), 250.0, signed="-200"))
+@example(case(Lifetime(100), 150.0, born="-200"))
+@example(case(Lifetime(100.5), sets={}, own="1"))
+@example(case(Lifetime(100), sets={b"@user": b"42"}, user="23"))
+@example(case(Lifetime(100), born="inf"))
+def test_as_the_long_way(valkey, case):
     """Whatever is stored and asked for, both ways reply and leave the same."""
-    redis, store = client_of(valkey), make_store(valkey, absolute=absolute)
+    redis, store = client_of(valkey), make_store(valkey, absolute=case.absolute)
     short = commit_module._COMMIT
     long = rewritten(short.text.replace("if is_usual then\n", "if false then\n"))
 
     assert long.text != short.text
 
     now = redis.time()[0]
-    held = {"born": born, "idle": idle, "secret": secret, "seen": f"{now - 50}.001", **about}
+    held = {"seen": f"{now - 50}.001", **case.held}
     for name, value in held.items():
-        if value is not None and value[:1] == "-" and value[1:].isdigit():
+        if value in AGES:
             held[name] = f"{now + int(value)}.001"
     found = []
     for script in (short, long):
         put(redis, **held)
         commit_module._COMMIT = script
         try:
-            committed = store.commit(TOKEN, Changes({**sets}), lifetime)
+            committed = store.commit(TOKEN, Changes({**case.sets}), case.lifetime)
         finally:
             commit_module._COMMIT = short
         left = redis.pttl(KEY)
