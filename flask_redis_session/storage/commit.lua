@@ -44,7 +44,7 @@
 if held.err then
   return {'gone', told}
 end
-local born, seen, idle, user = number(held[1]), held[2], number(held[3]), held[4]
+local born, seen, idle, user = number(held[1]), held[2], lifetime_of(held[3]), held[4]
 local signed, own = held[6], held[7]
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 

@@ -6,6 +6,7 @@
 
 local TOMBSTONE = 30 -- seconds
 local MOST_TOMBSTONES = 32
+local LONGEST = 100 * 365.25 * 86400 -- the longest lifetime, in seconds
 
 local function mark(proof)
   return 's' .. string.sub(proof, 1, 8)
@@ -15,6 +16,14 @@ end
 local function number(text)
   if text and #text <= 32 and string.find(text, '^%d+%.?%d*$') and string.byte(text, -1) ~= 46 then
     return tonumber(text)
+  end
+end
+
+-- A lifetime that no session can have is damaged too, and is none.
+local function lifetime_of(text)
+  local seconds = number(text)
+  if seconds and seconds >= 0.001 and seconds <= LONGEST then
+    return seconds
   end
 end
 
