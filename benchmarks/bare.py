@@ -18,7 +18,7 @@ import redis
 from flask import Flask, Response, request
 
 from contenders import DAY, NoSessions, text
-from flask_redis_session.storage.commit import _COMMIT
+from flask_redis_session.storage.commit import _COMMIT, _CREATE
 from flask_redis_session.storage.record import mark
 from flask_redis_session.storage.user_index import _INDEX
 
@@ -44,6 +44,7 @@ class Hand:
         self.client = client
         self.by_name = by_name
         self.commit_sha = client.script_load(_COMMIT.text)
+        self.create_sha = client.script_load(_CREATE.text)
         self.index_sha = client.script_load(_INDEX.text)
 
     def opened(self) -> tuple[str, str]:
@@ -78,8 +79,7 @@ def digest(secret: str) -> str:
 
 def arguments(proof: str, fresh: str, *sets: str | bytes) -> tuple[Any, ...]:
     """Return the arguments of the commit script."""
-    kept = OF_PERMANENT if proof else "set"
-    return (proof, fresh, str(IDLE), kept, "", "", 0, *sets)
+    return (proof, str(IDLE), OF_PERMANENT, "", f"0 0  {fresh}" if fresh else "", *sets)
 
 
 def bare(data: dict[str, Any], size: int, url: str) -> Flask:
@@ -142,8 +142,8 @@ def bare(data: dict[str, Any], size: int, url: str) -> Flask:
 
     def new_visitor() -> Response:
         sid, secret = token_urlsafe(16), token_urlsafe(32)
-        sets = ("key0", orjson.dumps(next(texts)))
-        client.evalsha(hand.commit_sha, 1, f"ours:{sid}", *arguments("", digest(secret), *sets))
+        about = (digest(secret), str(IDLE), "", "", "", "key0", orjson.dumps(next(texts)))
+        client.evalsha(hand.create_sha, 1, f"ours:{sid}", *about)
         return handed_out(sid, secret)
 
     def iterate_all() -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from flask_redis_session.storage.commit import _COMMIT, Lifetime, commit_command
+from flask_redis_session.storage.commit import _COMMIT, Lifetime, commit_command, create_command
 from flask_redis_session.storage.record import Binding, Changes
 from flask_redis_session.storage.token import new_token
 from tests.support.servers import Server
@@ -33,10 +33,15 @@ def commands(client: Any, texts: dict[str, str]) -> dict[str, tuple[Any, ...]]:
                 if guards and name != "this":
                     continue
                 token = new_token(permanent=False)
-                key, about = f"s:{token.sid}".encode(), {"absolute": None, "fresh": None}
-                create: Any = {**about, "fresh": token, "proof": "", "binding": Binding(None)}
-                client.execute_command(*commit_command(key, Changes({b"a": text}), DAY, **create))
-                commit: Any = {**about, "proof": token.proof, "binding": None}
+                key = f"s:{token.sid}".encode()
+                create: Any = {"absolute": None, "token": token, "binding": Binding(None)}
+                client.execute_command(*create_command(key, {b"a": text}, DAY, **create))
+                commit: Any = {
+                    "absolute": None,
+                    "proof": token.proof,
+                    "fresh": None,
+                    "binding": None,
+                }
                 changes = Changes({b"a": text}, guards=guards)
                 command = commit_command(key, changes, DAY, **commit)
                 what = f"{name}, {size}, {'a guard' if guards else 'no guard'}"

@@ -4,9 +4,9 @@
 -- @seen and the expiry.
 --
 -- KEYS[1]     the session hash
--- ARGV[1…7]   as commit.lua's, of a commit without changes
--- ARGV[8]     the field
--- ARGV[9]     a number of 64 bits, which is added to the field's JSON integer; a field that is not
+-- ARGV[1…5]   as commit.lua's, of a commit without changes
+-- ARGV[6]     the field
+-- ARGV[7]     a number of 64 bits, which is added to the field's JSON integer; a field that is not
 --             there counts as 0. '' takes the field: it is deleted
 --
 -- Replies what commit.lua replies, and after 'saved' two more: the field's JSON text (the new one of
@@ -17,7 +17,7 @@
 -- If a client sends this twice, because the first reply was lost, it counts twice. What the first
 -- one took is then nobody's.
 
-local key, proof, field, by = KEYS[1], ARGV[1], ARGV[8], ARGV[9]
+local key, proof, field, by = KEYS[1], ARGV[1], ARGV[6], ARGV[7]
 local value, is_last = false, 0
 
 local held = redis.pcall('HMGET', key, '@born', '@secret:' .. proof, field)
@@ -41,7 +41,7 @@ if not held.err and number(held[1]) and held[2] == mark(proof) then
   end
 end
 
-local reply = commit(KEYS, {unpack(ARGV, 1, 7)})
+local reply = commit(KEYS, {unpack(ARGV, 1, 5)})
 if reply[1] == 'saved' then
   reply[10], reply[11] = value, is_last
 end

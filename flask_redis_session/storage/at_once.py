@@ -13,6 +13,8 @@ _AT_ONCE = Script(
     lua(__package__, "secrets.lua"),
     lua(__package__, "fields.lua"),
     "local function commit(KEYS, ARGV)\n",
+    lua(__package__, "begin.lua"),
+    lua(__package__, "usual.lua"),
     lua(__package__, "commit.lua"),
     "end\n",
     lua(__package__, "at_once.lua"),

@@ -1,30 +1,30 @@
 -- Commit one request's changes to one session, if the request's cookie opens it: all or nothing.
 --
 -- KEYS[1]       the session hash
--- ARGV[1]       digest of the cookie's secret; '' creates the session
--- ARGV[2]       digest of a fresh secret, to rotate to or to create with; '' keeps the secret
--- ARGV[3]       idle lifetime in seconds
--- ARGV[4]       'set': @idle becomes ARGV[3], unless there is '@own'.
---               'assign': @idle becomes ARGV[3], with '@own': no setting changes it.
---               'reset': @idle becomes ARGV[3], without '@own'.
+-- ARGV[1]       digest of the cookie's secret
+-- ARGV[2]       idle lifetime in seconds
+-- ARGV[3]       'set': @idle becomes ARGV[2], unless there is '@own'.
+--               'assign': @idle becomes ARGV[2], with '@own': no setting changes it.
+--               'reset': @idle becomes ARGV[2], without '@own'.
 --               Else the idle lifetime of sessions of the other kind (permanent or not): @idle is
---               lowered to ARGV[3], unless there is '@own' or it equals this one. Then another request
+--               lowered to ARGV[2], unless there is '@own' or it equals this one. Then another request
 --               has turned the session into one of the other kind, and this request's cookie is older
 --               than that.
 --               A rotation always lowers it: the cookie that it hands out says the present kind.
--- ARGV[5]       absolute lifetime in seconds; '' for none
--- ARGV[6]       'wipe': every key of the user's is deleted first. 'spent': this request has taken the
---               last key, and the session ends if there is still none. '' otherwise
--- ARGV[7]       n, the number of fields to delete; or 'n g' if there are g guards as well
--- ARGV[8…7+n]   the fields to delete
--- ARGV[8+n…]    field, value, field, value, … to set. '@signed' becomes the server's time: the user
+-- ARGV[4]       absolute lifetime in seconds; '' for none
+-- ARGV[5]       'n g ending fresh': the number of fields to delete; that of guards; 'wipe': every key
+--               of the user's is deleted first, 'spent': this request has taken the last key, and the
+--               session ends if there is still none, or nothing; and the digest of a fresh secret to
+--               rotate to, or nothing, which keeps the secret. '' is '0 0  '
+-- ARGV[6…5+n]   the fields to delete
+-- ARGV[6+n…]    field, value, field, value, … to set. '@signed' becomes the server's time: the user
 --               was confirmed; or is not set, if its value is 'never'. It also is if '@user' becomes
 --               another one.
 -- the last 2g   the guards: field, digest, field, digest, … Each field must hold a text with this
 --               SHA-1, in hex ('': it must not be there), or what this commit leaves in it.
 --
--- Replies {what, mark, now, born, seen, idle, user, signed, own}. The mark is that of ARGV[1], or of
--- ARGV[2] for a creation: it shows that the reply is the one to this commit. What became of it:
+-- Replies {what, mark, now, born, seen, idle, user, signed, own}. The mark is that of ARGV[1]: it
+-- shows that the reply is the one to this commit. What became of it:
 --   saved     the changes are stored
 --   ended     no key of the user's is left, and the session was deleted; its tombstones stay after
 --             'wipe', after a rotation, and if the session was somebody's
@@ -36,36 +36,22 @@
 -- The rest is there after 'saved' and 'ended': the server's time, the state before, and '@idle',
 -- '@signed' and '@own' as they are now.
 --
--- A client may send this twice, because the first reply was lost. A rotation or creation that has
--- already happened is recognized by its fresh secret; it is neither refused nor done again.
+-- A client may send this twice, because the first reply was lost. A rotation that has already
+-- happened is recognized by its fresh secret; it is neither refused nor done again.
+--
+-- begin.lua and usual.lua come before it; they have carried out a usual commit already.
 
-local key, proof, fresh = KEYS[1], ARGV[1], ARGV[2]
-local told = mark(proof ~= '' and proof or fresh)
-
-local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local stamp = string.format('%.3f', now)
--- Exact enough to tell whether this or a change of the index came first.
-local exact = string.format('%.6f', now)
-
--- pcall: a key of another type with this name is not a session.
-local held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user',
-  '@secret:' .. proof, '@secret:' .. fresh, '@signed', '@own')
 if is_refused(held) then
   return held
 elseif held.err then
   return {'gone', told}
 end
 local born, seen, idle, user = number(held[1]), held[2], lifetime_of(held[3]), held[4]
-local signed, own = held[7], held[8]
+local signed, own = held[6], held[7]
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
-if fresh ~= '' and held[6] == mark(fresh) and born then
+if fresh ~= '' and held[8] == mark(fresh) and born then
   return {'saved', told, exact, held[1], seen, held[3], user, signed, own}
-elseif proof == '' then
-  if held[1] or held[6] then
-    return {'unknown', told}
-  end
-  born = now
 elseif held[5] ~= mark(proof) then
   local rotated = number(held[5])
   if rotated and math.abs(now - rotated) <= TOMBSTONE then
@@ -76,37 +62,33 @@ elseif not born then
   return {'gone', told}
 end
 
-local lifetime = ARGV[3]
-if ARGV[4] == 'assign' or ARGV[4] == 'reset' then
-  own = ARGV[4] == 'assign' and '1'
+local lifetime = ARGV[2]
+if ARGV[3] == 'assign' or ARGV[3] == 'reset' then
+  own = ARGV[3] == 'assign' and '1'
 elseif own and idle then
   lifetime = held[3]
-elseif ARGV[4] ~= 'set' and idle then
-  if idle < tonumber(lifetime) or (fresh == '' and held[3] == ARGV[4]) then
+elseif ARGV[3] ~= 'set' and idle then
+  if idle < tonumber(lifetime) or (fresh == '' and held[3] == ARGV[3]) then
     lifetime = held[3]
   end
 end
 -- The absolute lifetime counts from the sign-in, or from the last sign-out, or from the creation.
 local function expiry()
   local idle_end = now + tonumber(lifetime)
-  if ARGV[5] == '' then
+  if ARGV[4] == '' then
     return idle_end
   end
-  return math.min(idle_end, (number(signed) or born) + tonumber(ARGV[5]))
+  return math.min(idle_end, (number(signed) or born) + tonumber(ARGV[4]))
 end
 if expiry() <= now then
   redis.call('UNLINK', key)
   return {'gone', told}
 end
 
-local wipe = ARGV[6] == 'wipe'
-local creates = proof == ''
-local rotates = fresh ~= '' and not creates
-local deletions, last = tonumber(ARGV[7]), #ARGV
-if not deletions then
-  local numbers = string.gmatch(ARGV[7], '%d+')
-  deletions = tonumber(numbers())
-  last = last - 2 * tonumber(numbers())
+local wipe = ending == 'wipe'
+local rotates = fresh ~= ''
+local last = #ARGV - 2 * guards
+if guards > 0 then
   local guarded, conflicts, wanted = {'conflict', told}, false, nil
   for i = last + 1, #ARGV, 2 do
     local field = ARGV[i]
@@ -116,7 +98,7 @@ if not deletions then
     if (text and redis.sha1hex(text) or '') ~= ARGV[i + 1] then
       if not wanted then
         wanted = {}
-        for at = 8 + deletions, last, 2 do
+        for at = 6 + deletions, last, 2 do
           wanted[ARGV[at]] = ARGV[at + 1]
         end
       end
@@ -133,22 +115,19 @@ local function set(field, value)
   changed[#changed + 1] = field
   changed[#changed + 1] = value
 end
-if creates then
-  set('@born', stamp)
-end
 set('@seen', stamp)
 if lifetime ~= held[3] then
   set('@idle', lifetime)
 end
-if own and not held[8] then
+if own and not held[7] then
   set('@own', own)
 end
-if creates or rotates then
+if rotates then
   set('@secret:' .. fresh, mark(fresh))
 end
 local sets_users = false
 local signs, never = false, false
-for i = 8 + deletions, last, 2 do
+for i = 6 + deletions, last, 2 do
   local field, value = ARGV[i], ARGV[i + 1]
   sets_users = sets_users or is_users(field)
   signs = signs or field == '@signed' or (field == '@user' and value ~= user)
@@ -158,11 +137,11 @@ for i = 8 + deletions, last, 2 do
   end
 end
 local deleted = {}
-for i = 8, 7 + deletions do
+for i = 6, 5 + deletions do
   signs = signs or (ARGV[i] == '@user' and user)
   deleted[#deleted + 1] = ARGV[i]
 end
-if held[8] and not own then
+if held[7] and not own then
   deleted[#deleted + 1] = '@own'
 end
 if signs and not never then
@@ -170,7 +149,7 @@ if signs and not never then
   set('@signed', stamp)
 end
 
-local before = {exact, held[1] or stamp, seen, lifetime, user, signed, own}
+local before = {exact, held[1], seen, lifetime, user, signed, own}
 if wipe and not sets_users then
   bury(key, now)
   return {'ended', told, unpack(before)}
@@ -212,7 +191,7 @@ if sets_users then
 else
   each_chunk('HDEL', deleted)
   -- A session without a key of the user's has ended.
-  if (deletions > 0 or ARGV[6] == 'spent') and is_empty(key) then
+  if (deletions > 0 or ending == 'spent') and is_empty(key) then
     if rotates or user then
       bury(key, now)
     else

@@ -1,4 +1,4 @@
-"""One commit: what is asked of ``commit.lua``, and what it replies."""
+"""One commit or creation: what is asked of ``commit.lua`` or ``create.lua``, and the reply."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ from .record import ADDRESS, AGENT, SIGNED, USER, Binding, Changes, mark, text
 from .token import Token
 
 _COMMIT = Script(
-    lua(__package__, "secrets.lua"), lua(__package__, "fields.lua"), lua(__package__, "commit.lua")
+    lua(__package__, "begin.lua"),
+    lua(__package__, "usual.lua"),
+    lua(__package__, "secrets.lua"),
+    lua(__package__, "fields.lua"),
+    lua(__package__, "commit.lua"),
 )
+_CREATE = Script(lua(__package__, "begin.lua"), lua(__package__, "create.lua"))
 
 
 @lru_cache(maxsize=64)
@@ -85,6 +90,42 @@ class Committed(NamedTuple):
     stored: Mapping[bytes, bytes | None] = MappingProxyType({})
 
 
+def create_command(
+    key: bytes,
+    fields: Mapping[bytes, bytes],
+    lifetime: Lifetime,
+    *,
+    absolute: float | None,
+    token: Token,
+    binding: Binding,
+) -> Command:
+    """Return the command that creates a session.
+
+    :param key: the key of the session hash.
+    :param fields: its content.
+    :param lifetime: how long it may be idle.
+    :param absolute: its absolute lifetime in seconds; ``None``: it has none.
+    :param token: its cookie.
+    :param binding: its user.
+    """
+    ours = {name: value for name, value in _fields_of(binding).items() if value}
+    return _CREATE.on(
+        key,
+        token.proof,
+        _seconds(lifetime.idle),
+        "" if absolute is None else repr(absolute),
+        "own" if lifetime.rule == "assign" else "",
+        "signed" if binding.user is not None and binding.signs_in else "",
+        *(part for item in {**ours, **fields}.items() for part in item),
+    )
+
+
+def _fields_of(binding: Binding) -> dict[bytes, bytes | None]:
+    """Return the fields that say whose a session is; ``None``: it is not to be there."""
+    texts = {USER: binding.user, AGENT: binding.agent, ADDRESS: binding.address}
+    return {name: text.encode() if text else None for name, text in texts.items()}
+
+
 def commit_command(
     key: bytes,
     changes: Changes,
@@ -102,23 +143,18 @@ def commit_command(
     :param changes: what to set and delete.
     :param lifetime: how long it may be idle.
     :param absolute: its absolute lifetime in seconds; ``None``: it has none.
-    :param proof: the digest of the cookie's secret; ``""`` creates the session.
-    :param fresh: a token with a fresh secret, to rotate to or to create with.
+    :param proof: the digest of the cookie's secret.
+    :param fresh: a token with a fresh secret, to rotate to; ``None`` keeps the secret.
     :param binding: its user from now on; ``None``: it keeps the one that it has.
     :param confirms: whether its user has just proved who they are.
     """
     sets, deletes = changes.sets, changes.deletes
     if binding is not None:
-        ours = {
-            USER: binding.user and binding.user.encode(),
-            AGENT: binding.agent and binding.agent.encode(),
-            ADDRESS: binding.address and binding.address.encode(),
-        }
+        ours = _fields_of(binding)
         sets = {**{name: value for name, value in ours.items() if value}, **sets}
         if not binding.signs_in:
             sets = {SIGNED: b"never", **sets}
-        if proof:
-            deletes = [*deletes, *(name for name, value in ours.items() if not value)]
+        deletes = [*deletes, *(name for name, value in ours.items() if not value)]
     if confirms:
         sets = {SIGNED: b"", **sets}
     return _COMMIT.on(
@@ -141,18 +177,18 @@ def commit_arguments(
     :param changes: the fields to set and delete, ours included.
     :param lifetime: how long the session may be idle.
     :param absolute: its absolute lifetime in seconds; ``None``: it has none.
-    :param proof: the digest of the cookie's secret; ``""`` creates the session.
+    :param proof: the digest of the cookie's secret.
     :param fresh: the digest of a fresh secret; ``""``: there is none.
     """
     deletes, guards = changes.deletes, changes.guards
+    ending = "wipe" if changes.wipe else "spent" if changes.spent else ""
+    is_plain = not (deletes or guards or ending or fresh)
     return (
         proof,
-        fresh,
         _seconds(lifetime.idle),
         _seconds(lifetime.other) if lifetime.rule == "lower" else lifetime.rule,
         "" if absolute is None else repr(absolute),
-        "wipe" if changes.wipe else "spent" if changes.spent else "",
-        f"{len(deletes)} {len(guards)}" if guards else len(deletes),
+        "" if is_plain else f"{len(deletes)} {len(guards)} {ending} {fresh}",
         *deletes,
         *(part for item in changes.sets.items() for part in item),
         *(part for name, text in guards.items() for part in (name, _digest(text))),

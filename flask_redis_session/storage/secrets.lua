@@ -7,7 +7,6 @@
 local TOMBSTONE = 30 -- seconds
 local MOST_TOMBSTONES = 32
 local LONGEST = 100 * 365.25 * 86400 -- the longest lifetime, in seconds
-local MOST_WORDS = 1000 -- unpack() of some thousand values overflows Lua's stack
 
 local function mark(proof)
   return 's' .. string.sub(proof, 1, 8)

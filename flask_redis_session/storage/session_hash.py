@@ -12,7 +12,7 @@ from flask_redis_session.errors import StoreUnavailable, WrongType
 
 from .at_once import Deed, at_once_command
 from .clock import Clock, TouchInterval
-from .commit import Committed, Lifetime, commit_command, committed
+from .commit import Committed, Lifetime, commit_command, committed, create_command
 from .record import (
     BORN,
     IDLE,
@@ -151,13 +151,12 @@ class SessionHashes:
         :param binding: its user.
         :raises StoreUnavailable: if Redis fails. Then the cookie must not be handed out.
         """
-        script = commit_command(
+        script = create_command(
             self.key(token.sid),
-            changes,
+            changes.sets,
             lifetime,
             absolute=self._absolute,
-            proof="",
-            fresh=token,
+            token=token,
             binding=binding,
         )
         if binding.user is None:

@@ -182,7 +182,7 @@ NOTICED = [
     ),
     Breakage(
         "a session has no expiry",
-        Rewrite("storage.commit", "_COMMIT", "redis.call('PEXPIREAT', key,", "tostring(key,"),
+        Rewrite("storage.commit", "_CREATE", "redis.call('PEXPIREAT', key,", "tostring(key,"),
     ),
     Breakage(
         "the index does not outlive its sessions",
@@ -236,8 +236,8 @@ NOTICED = [
         Rewrite(
             "storage.commit",
             "_COMMIT",
-            "local signs, never = false, false",
-            "local signs, never = true, false",
+            "redis.call('HSET', key, '@seen', stamp,",
+            "redis.call('HSET', key, '@seen', stamp, '@signed', stamp,",
         ),
     ),
     Breakage("the same user is revived", _same_user_is_revived),

@@ -748,6 +748,7 @@ class Stage:
             *reading,
             at_once_module._AT_ONCE,
             commit_module._COMMIT,
+            commit_module._CREATE,
             index_module._INDEX,
             index_module._REMOVE,
             revocation_module._REVOKE,

@@ -159,7 +159,7 @@ class TestNoticed:
         [
             (
                 "  if conflicts then\n",
-                "  if conflicts then redis.call('HSET', key, ARGV[8 + deletions], '[]')\n",
+                "  if conflicts then redis.call('HSET', key, ARGV[6 + deletions], '[]')\n",
                 (FLASH, FLASH),
             ),
             ("conflicts = conflicts or text ~= wanted", "", (FLASH, SHOW)),
