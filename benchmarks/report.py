@@ -1,7 +1,7 @@
 """Runs the benchmarks, prints their tables, and writes them into the documentation.
 
 All of them take some twenty minutes: `python benchmarks/report.py`. To measure only some again,
-name them: requests, counts, workers, growth, scale. `--quick` takes some three minutes and writes
+name them: requests, deployed, counts, workers, growth, scale. `--quick` takes some three minutes and writes
 nothing. `--render` measures nothing and writes what was found last.
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import counts
+import deployed
 import growth
 import plot
 import requests
@@ -34,6 +35,7 @@ PLOT = DOCS / "performance.svg"
 
 PARTS: dict[str, Any] = {
     "requests": requests,
+    "deployed": deployed,
     "counts": counts,
     "workers": workers,
     "growth": growth,
