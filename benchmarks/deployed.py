@@ -12,13 +12,13 @@ from time import perf_counter
 from typing import Any
 
 import redis
+
 from contenders import BENCHMARKED, SIZES, content, flask_session, floor, ours, own_client
 from distance import network
 from requests import CASES, Contender, Times, measure, over_floor
 from tables import Table, figure
-from wsgi import Browser
-
 from tests.support.servers import Server
+from wsgi import Browser
 
 #: Seconds that a piece is on its way, in each direction.
 DELAY = 0.0005
@@ -69,7 +69,9 @@ def _ping(url: str) -> float:
 def tables(found: dict[str, Any]) -> list[Table]:
     """Return a table for each size: what is measured at both places."""
     made = []
-    ping = found["ping"]
+    here, there = (figure(found["ping"][place]) for place in PLACES)
+    over = f"{there} µs over a network of {DELAY * 1000:g} ms each way"
+    note = f"A PING takes {here} µs on the same machine and {over}."
     for size, places in found["requests"].items():
         table = Table(
             f"{size}, deployed: µs over Flask that stores nothing, median",
@@ -77,10 +79,7 @@ def tables(found: dict[str, Any]) -> list[Table]:
                 *("request", "Flask-Session", "ours", "own client", "F-S / ours", "F-S / own"),
                 *("network: F-S", "ours", "own client", "F-S / ours", "F-S / own"),
             ],
-            notes=[
-                f"A PING takes {figure(ping['here'])} µs on the same machine and "
-                f"{figure(ping['there'])} µs over the network of {DELAY * 1000:g} ms each way."
-            ],
+            notes=[note],
         )
         for case in SHOWN:
             cells = [CASES[case]]

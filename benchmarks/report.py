@@ -1,8 +1,8 @@
 """Runs the benchmarks, prints their tables, and writes them into the documentation.
 
-All of them take some twenty minutes: `python benchmarks/report.py`. To measure only some again,
-name them: requests, deployed, counts, workers, growth, scale. `--quick` takes some three minutes and writes
-nothing. `--render` measures nothing and writes what was found last.
+All of them take some half an hour: `python benchmarks/report.py`. To measure only some again,
+name them: requests, deployed, frameworks, counts, workers, growth, scale. `--quick` takes some four
+minutes and writes nothing. `--render` measures nothing and writes what was found last.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import counts
 import deployed
+import frameworks
 import growth
 import plot
 import requests
@@ -36,6 +37,7 @@ PLOT = DOCS / "performance.svg"
 PARTS: dict[str, Any] = {
     "requests": requests,
     "deployed": deployed,
+    "frameworks": frameworks,
     "counts": counts,
     "workers": workers,
     "growth": growth,
@@ -122,7 +124,8 @@ def main(arguments: list[str] | None = None) -> None:
     RESULTS.write_text(json.dumps(_rounded(results), ensure_ascii=False) + "\n", "utf-8")
     for part, result in results.items():
         renew(part, result)
-    PLOT.write_text(plot.svg(results["requests"]["found"]), "utf-8")
+    shown = (results[part]["found"] for part in ("requests", "deployed"))
+    PLOT.write_text(plot.svg(*shown), "utf-8")
 
 
 if __name__ == "__main__":
