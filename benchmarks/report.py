@@ -124,8 +124,10 @@ def main(arguments: list[str] | None = None) -> None:
     RESULTS.write_text(json.dumps(_rounded(results), ensure_ascii=False) + "\n", "utf-8")
     for part, result in results.items():
         renew(part, result)
-    shown = (results[part]["found"] for part in ("requests", "deployed"))
-    PLOT.write_text(plot.svg(*shown), "utf-8")
+    if {"requests", "deployed"} <= set(results):
+        PLOT.write_text(
+            plot.svg(results["requests"]["found"], results["deployed"]["found"]), "utf-8"
+        )
 
 
 if __name__ == "__main__":
