@@ -35,7 +35,7 @@ PACKAGES = {
 }
 SHOWN = ("read_one", "set_one", "read_and_set_one", "new_visitor", "sign_in")
 #: How often Redis's work on a hundred requests is measured; the median counts.
-ROUNDS = 20
+ROUNDS = 10
 
 
 class Framework:
@@ -55,7 +55,7 @@ class Framework:
         )
 
     def ask(self, side: str, case: str, count: int) -> list[float]:
-        """Let it send requests; return how many microseconds each took."""
+        """Let it send requests; return how many microseconds of its processor each took."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps([side, case, count]), file=self._process.stdin, flush=True)
@@ -73,7 +73,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         frameworks = [Framework(module, server) for module in PACKAGES if find_spec(module)]
         try:
             for case in SHOWN:
-                for name, cost in measure(case, frameworks, server, 0.6 if quick else 6).items():
+                for name, cost in measure(case, frameworks, server, 0.6 if quick else 3).items():
                     found.setdefault(name, {"version": version(PACKAGES[name])})[case] = cost
         finally:
             for each in frameworks:
@@ -150,7 +150,7 @@ def _used(server: Server) -> float:
 def tables(found: dict[str, Any]) -> list[Table]:
     """Return what a request costs: the time over the floor, Redis's, and the commands."""
     times = Table(
-        "3 × 20 B in other frameworks: µs over the same views without sessions, median",
+        "3 × 20 B in other frameworks: µs of the application's processor over the floor, median",
         ["", *(CASES[case] for case in SHOWN), "floor"],
     )
     redis = Table(
