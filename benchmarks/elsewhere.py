@@ -1,8 +1,8 @@
 """The sessions of other frameworks in Redis: the same five requests, each in its own framework.
 
 Run by :mod:`frameworks`, in a process for each. It is told what to send, a line a time, and tells
-how much of the processor each took; the floor of each is the same views over a session that is there
-already and goes nowhere.
+how much of the processor each took; the floor of each is the same views over a session that is
+there already and goes nowhere.
 """
 
 from __future__ import annotations

@@ -136,12 +136,13 @@ def _redis(framework: Framework, case: str, server: Server, count: int = 100) ->
 
 
 def _processor(framework: Framework, case: str, server: Server, count: int) -> float:
-    before = _used(server)
+    before = processor_time(server)
     framework.ask("sessions", case, count)
-    return (_used(server) - before) / count * 1e6
+    return (processor_time(server) - before) / count * 1e6
 
 
-def _used(server: Server) -> float:
+def processor_time(server: Server) -> float:
+    """Return how long Redis's process has worked, in seconds."""
     info = server.ask("INFO", "cpu").decode()
     pairs = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
     return float(pairs["used_cpu_user"]) + float(pairs["used_cpu_sys"])

@@ -1,8 +1,9 @@
 """Runs the benchmarks, prints their tables, and writes them into the documentation.
 
 All of them take some half an hour: `python benchmarks/report.py`. To measure only some again,
-name them: requests, deployed, frameworks, counts, workers, growth, scale. `--quick` takes some four
-minutes and writes nothing. `--render` measures nothing and writes what was found last.
+name them: requests, deployed, frameworks, promises, counts, workers, growth, scale. `--quick`
+takes some four minutes and writes nothing. `--render` measures nothing and writes what was found
+last.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import deployed
 import frameworks
 import growth
 import plot
+import promises
 import requests
 import scale
 import workers
@@ -38,6 +40,7 @@ PARTS: dict[str, Any] = {
     "requests": requests,
     "deployed": deployed,
     "frameworks": frameworks,
+    "promises": promises,
     "counts": counts,
     "workers": workers,
     "growth": growth,
