@@ -7,14 +7,18 @@ same machine as Redis, and again with a network in between. Run it as `python be
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from statistics import median
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 import redis
 
 from contenders import BENCHMARKED, SIZES, content, flask_session, floor, ours, own_client
 from distance import network
+from flask_redis_session.client.commands import HGETALL, HMGET, Commands
+from flask_redis_session.client.url import connect
 from requests import CASES, Contender, Times, measure, over_floor
 from tables import Table, figure
 from tests.support.servers import Server
@@ -33,6 +37,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     """Measure every kind of request at both places."""
     found: dict[str, Any] = {"requests": {}}
     with Server(BENCHMARKED) as server, network(server.port, DELAY) as far:
+        found["clients"] = _clients(server, 5 if quick else 40)
         found["ping"] = {"here": _ping(server.url), "there": _ping(far)}
         for size in SHOWN_SIZES:
             found["requests"][size] = {}
@@ -52,6 +57,30 @@ def contenders(size: str, url: str) -> list[Contender]:
     data = content(keys, each)
     apps = [make(data, each, url) for make in (flask_session, ours, own_client)]
     return [Contender(Browser(app)) for app in (floor(data, each), *apps)]
+
+
+def _clients(server: Server, rounds: int) -> dict[str, list[float]]:
+    """Return what a client takes of the processor: one command, two in a piece, its pool alone."""
+    own, made = redis.Redis.from_url(server.url), connect(server.url)
+    own.hset("hash", "key", "value")
+    ways: dict[str, list[Callable[[], object]]] = {}
+    for name, client in (("own_client", own), ("ours", made)):
+        way, pool = Commands(lambda client=client: client), client.connection_pool
+        ways[name] = [
+            partial(way.call, (HGETALL, b"hash")),
+            partial(way.together, [(HGETALL, b"hash"), (HMGET, b"hash", b"key")]),
+            lambda pool=pool: pool.release(pool.get_connection()),
+        ]
+    times: dict[tuple[str, int], list[float]] = {}
+    for _ in range(rounds):
+        for name, sends in ways.items():
+            for at, send in enumerate(sends):
+                begin = thread_time()
+                for _ in range(50):
+                    send()
+                times.setdefault((name, at), []).append((thread_time() - begin) / 50 * 1e6)
+    server.ask("FLUSHDB")
+    return {name: [median(times[name, at]) for at in range(3)] for name in ways}
 
 
 def _ping(url: str) -> float:
@@ -87,7 +116,13 @@ def tables(found: dict[str, Any]) -> list[Table]:
                 cells += _cells(places[place][case])
             table.rows.append(cells)
         made.append(table)
-    return made
+    clients = Table(
+        "What the client takes: µs of the application's processor",
+        ["", "one command", "two in one piece", "its pool alone"],
+    )
+    for name, title in (("ours", "made from a URL"), ("own_client", "`redis.Redis`")):
+        clients.rows.append([title, *map(figure, found["clients"][name])])
+    return [*made, clients]
 
 
 def _cells(times: Times) -> list[str]:
