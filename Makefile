@@ -63,7 +63,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.bench
 	@$(BIN)/python benchmarks
 
 flask-suite: $(VENV)/.dev
@@ -113,3 +113,8 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing the development tools into $(VENV)"
 	@$(PIP) install -c constraints.txt -e ".[dev]"
 	@touch $(VENV)/.demo $@
+
+$(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what the benchmarks compare with into $(VENV)"
+	@$(PIP) install -c constraints.txt -e ".[benchmarks]"
+	@touch $(VENV)/.demo $(VENV)/.dev $@

@@ -27,7 +27,7 @@ IDLE = int(DAY.total_seconds())
 OF_PERMANENT = "2678400"
 #: How long a user's index lives: the idle time and a touch interval, in milliseconds.
 INDEX = (IDLE + 60) * 1000 + 1
-OF_RECORD = ("@seen", "@idle", "@user")
+OF_RECORD = ("@seen", "@idle", "@user", "@signed", "@own")
 
 
 class NotOpen(Exception):
@@ -59,7 +59,7 @@ class Hand:
             names = ("@born", proving, *OF_RECORD, *fields)
             values: Any = self.client.hmget(key, names)
             born, secret = values[:2]
-            held = dict(zip(fields, values[5:], strict=True))
+            held = dict(zip(fields, values[2 + len(OF_RECORD) :], strict=True))
         else:
             got: Any = self.client.hgetall(key)
             born, secret = got.get(b"@born"), got.get(proving.encode())

@@ -196,3 +196,12 @@ def ours(data: dict[str, Any], size: int, url: str, **settings: Any) -> Flask:
     RedisSessionInterface(prefix="ours:").init_app(app)
     add_views(app, data, size, notices=True)
     return app
+
+
+def own_client(data: dict[str, Any], size: int, url: str) -> Flask:
+    """The same, with a client of the application's own."""
+    app = _app("own_client")
+    app.config.update(SESSION_LIFETIME=DAY, SESSION_REDIS=redis.Redis.from_url(url))
+    RedisSessionInterface(prefix="ours:").init_app(app)
+    add_views(app, data, size, notices=True)
+    return app

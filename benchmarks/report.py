@@ -1,8 +1,9 @@
 """Runs the benchmarks, prints their tables, and writes them into the documentation.
 
-All of them take some twenty minutes: `python benchmarks/report.py`. To measure only some again,
-name them: requests, counts, workers, growth, scale. `--quick` takes some three minutes and writes
-nothing. `--render` measures nothing and writes what was found last.
+All of them take some half an hour: `python benchmarks/report.py`. To measure only some again,
+name them: requests, deployed, frameworks, promises, counts, workers, growth, scale. `--quick`
+takes some four minutes and writes nothing. `--render` measures nothing and writes what was found
+last.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import counts
+import deployed
+import frameworks
 import growth
 import plot
+import promises
 import requests
 import scale
 import workers
@@ -34,6 +38,9 @@ PLOT = DOCS / "performance.svg"
 
 PARTS: dict[str, Any] = {
     "requests": requests,
+    "deployed": deployed,
+    "frameworks": frameworks,
+    "promises": promises,
     "counts": counts,
     "workers": workers,
     "growth": growth,
@@ -120,7 +127,10 @@ def main(arguments: list[str] | None = None) -> None:
     RESULTS.write_text(json.dumps(_rounded(results), ensure_ascii=False) + "\n", "utf-8")
     for part, result in results.items():
         renew(part, result)
-    PLOT.write_text(plot.svg(results["requests"]["found"]), "utf-8")
+    if {"requests", "deployed"} <= set(results):
+        PLOT.write_text(
+            plot.svg(results["requests"]["found"], results["deployed"]["found"]), "utf-8"
+        )
 
 
 if __name__ == "__main__":

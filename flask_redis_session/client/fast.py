@@ -8,6 +8,7 @@ Tools that trace commands replace ``redis.Redis.execute_command``: if one has, c
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from inspect import unwrap
 from time import monotonic
 from types import FunctionType
@@ -15,6 +16,7 @@ from typing import Any
 from weakref import WeakSet
 
 import redis
+from redis.client import Pipeline
 from redis.connection import ConnectionPool
 
 from .commands import HGETALL, HMGET
@@ -134,37 +136,77 @@ def _own(method: Any) -> Any:
     return function if is_own else None
 
 
-#: What sends a command if nothing traces it. A tracer may have come first.
+#: What sends a command, and several, if nothing traces it. A tracer may have come first.
 _UNTRACED = _own(redis.Redis.execute_command)
+_UNTRACED_PIPELINE = _own(Pipeline.execute)
 
 
 class FastRedis(redis.Redis):
-    """A client that sends a command without redis-py's metrics, unless a tool traces commands."""
+    """A client that sends commands without redis-py's metrics, unless a tool traces commands."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         if redis.Redis.execute_command is not _UNTRACED:
             # By each command, because a tracer may come at any time, and go.
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        pool = self.connection_pool
-        connection: Any = pool.get_connection()
         parse: Any = self.parse_response
         name = args[0]
 
-        def exchange() -> Any:
+        def exchange(connection: Any) -> Any:
             connection.send_packed_command(connection.pack_command(*args))
             return parse(connection, name, **options)
 
-        def exchange_plainly() -> Any:
+        def exchange_plainly(connection: Any) -> Any:
             connection.send_packed_command(connection.packer.pack_plainly(args))
-            reply = connection.read_response(disable_decoding=True)
-            return _dict_of(reply) if name == HGETALL else reply
+            return _plain_reply(connection, name)
+
+        return self._carried_out(exchange_plainly if name in _PLAIN else exchange)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether a tool sees what this client sends in pipelines, so that it must send those."""
+        return (
+            Pipeline.execute is not _UNTRACED_PIPELINE
+            or redis.Redis.execute_command is not _UNTRACED
+            or "pipeline" in vars(self)
+        )
+
+    def exchange_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send commands in one piece, as a pipeline would; return replies and refusals.
+
+        :param commands: the name of each is one word. Texts in the replies are bytes.
+        :raises redis.exceptions.RedisError: if a reply is lost.
+        """
+        parse: Any = self.parse_response
+
+        def answer(connection: Any, name: str) -> Any:
+            try:
+                if name in _PLAIN:
+                    return _plain_reply(connection, name)
+                return parse(connection, name, NEVER_DECODE=True)
+            except redis.ResponseError as refusal:
+                # The replies behind it are on their way.
+                return refusal
+
+        def exchange(connection: Any) -> list[Any]:
+            connection.send_packed_command(connection.packer.pack_plainly(*commands))
+            return [answer(connection, command[0]) for command in commands]
+
+        replies: list[Any] = self._carried_out(exchange)
+        return replies
+
+    def _carried_out(self, exchange: Callable[[Any], Any]) -> Any:
+        """Return what comes of an exchange over a connection, which is closed if that failed."""
+        pool = self.connection_pool
+        connection: Any = pool.get_connection()
+
+        def carry_out() -> Any:
+            return exchange(connection)
 
         def give_up(*_: Any) -> None:
             connection.disconnect()
 
         is_clean = False
         try:
-            carry_out = exchange_plainly if name in _PLAIN else exchange
             reply = connection.retry.call_with_retry(carry_out, give_up)
             is_clean = True
             return reply
@@ -177,3 +219,8 @@ class FastRedis(redis.Redis):
                 # another session in it.
                 connection.disconnect()
             pool.release(connection)
+
+
+def _plain_reply(connection: Any, name: str) -> Any:
+    reply = connection.read_response(disable_decoding=True)
+    return _dict_of(reply) if name == HGETALL else reply

@@ -10,19 +10,32 @@ from typing import Any
 
 from redis.exceptions import DataError
 
+#: A word of so many bytes goes to the socket as it is: a copy would cost more than another call.
+LARGE = 128 * 1024
 
-def packed(args: tuple[Any, ...]) -> bytes:
-    """Return a command in the form in which Redis reads it.
 
-    :param args: its words: bytes, text or numbers.
+def packed(*commands: tuple[Any, ...]) -> list[bytes]:
+    """Return commands in the form in which Redis reads them, in as few pieces as is sensible.
+
+    :param commands: their words: bytes, text or numbers.
     :raises redis.exceptions.DataError: if a word is something else.
     """
-    pieces = [b"*%d\r\n" % len(args)]
-    for word in args:
-        if type(word) is not bytes:
-            word = _bytes_of(word)  # noqa: PLW2901
-        pieces.append(b"$%d\r\n%b\r\n" % (len(word), word))
-    return b"".join(pieces)
+    pieces: list[bytes] = []
+    small: list[bytes] = []
+    for command in commands:
+        small.append(b"*%d\r\n" % len(command))
+        for word in command:
+            if type(word) is not bytes:
+                word = _bytes_of(word)  # noqa: PLW2901
+            size = len(word)
+            if size < LARGE:
+                small.append(b"$%d\r\n%b\r\n" % (size, word))
+            else:
+                small.append(b"$%d\r\n" % size)
+                pieces += (b"".join(small), word)
+                small = [b"\r\n"]
+    pieces.append(b"".join(small))
+    return pieces
 
 
 def _bytes_of(word: Any) -> bytes:
@@ -49,7 +62,7 @@ class Packer:
         name, *rest = args
         return self.pack_plainly((*_bytes_of(name).split(), *rest))
 
-    def pack_plainly(self, args: tuple[Any, ...]) -> list[bytes]:
-        """Return a command whose name is one word."""
-        self.awaited += 1
-        return [packed(args)]
+    def pack_plainly(self, *commands: tuple[Any, ...]) -> list[bytes]:
+        """Return commands, the name of each of which is one word."""
+        self.awaited += len(commands)
+        return packed(*commands)

@@ -18,6 +18,8 @@ def one_by_one(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
 
 def in_one_piece(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Send commands in one round trip to each node; return replies and refusals."""
+    if hasattr(client, "exchange_all") and not client.is_traced:
+        return client.exchange_all(commands)  # type: ignore[no-any-return]
     is_cluster = hasattr(client, "get_node_from_key")
     pipeline = client.pipeline(transaction=False)
     for command in commands:

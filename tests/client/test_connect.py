@@ -536,8 +536,8 @@ def test_a_closed_connection_is_replaced_silently(valkey: Server, how: str) -> N
     assert b"again" == client.get("key")
 
 
-@pytest.mark.parametrize("pipeline", [False, True])
-def test_a_connection_that_closes_on_a_command_is_replaced_once(pipeline: bool) -> None:
+@pytest.mark.parametrize("how", ["alone", "one piece", "pipeline"])
+def test_a_connection_that_closes_on_a_command_is_replaced_once(how: str) -> None:
     """A command on whose arrival the server closes is sent once more, over a new connection."""
     received: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -561,8 +561,10 @@ def test_a_connection_that_closes_on_a_command_is_replaced_once(pipeline: bool) 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         client = connect(f"redis://127.0.0.1:{listener.getsockname()[1]}?protocol=2")
-        if pipeline:
+        if how == "pipeline":
             answer = client.pipeline(transaction=False).incr("key").execute()[0]
+        elif how == "one piece":
+            answer = client.exchange_all([("INCR", "key")])[0]
         else:
             answer = client.incr("key")
         client.close()
@@ -597,13 +599,19 @@ class _Interrupt(BaseException):
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
-@pytest.mark.parametrize("over", ["valkey", "sentinels"])
+@pytest.mark.parametrize("over", ["valkey", "valkey in one piece", "sentinels"])
 def test_no_command_takes_the_reply_of_one_before(
     valkey: Server, sentinels: SentinelSet, over: str, interrupted: bool
 ) -> None:
     """A connection with an unread reply is dropped: else the next user would be shown it."""
-    client = connect((valkey if over == "valkey" else sentinels).url, timeout=1.5)
+    client = connect((sentinels if over == "sentinels" else valkey).url, timeout=1.5)
     client.set("key", "mine")
+
+    def wait() -> None:
+        if over == "valkey in one piece":
+            client.exchange_all([("GET", "key"), ("BLPOP", "nothing", 3), ("GET", "key")])
+        else:
+            client.blpop("nothing", 3)
 
     def interrupt(*_: object) -> None:
         raise _Interrupt
@@ -614,13 +622,13 @@ def test_no_command_takes_the_reply_of_one_before(
         signal.setitimer(signal.ITIMER_REAL, 0.1)
         try:
             with pytest.raises(_Interrupt):
-                client.blpop("nothing", 3)
+                wait()
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
     else:
         with pytest.raises(redis.TimeoutError):
-            client.blpop("nothing", 3)
+            wait()
 
     assert b"mine" == client.get("key")
 

@@ -7,8 +7,13 @@ import threading
 
 import pytest
 import redis
-from redis.connection import ConnectionPool
+from redis import _parsers
+from redis.connection import Connection, ConnectionPool
 
+from flask_redis_session.client.connection import careful
+from flask_redis_session.client.fast import FastPool, FastRedis
+from flask_redis_session.client.pieces import in_one_piece
+from flask_redis_session.client.script import Script
 from flask_redis_session.client.url import connect
 from tests.support.gauges import connections
 from tests.support.servers import SentinelSet, wait_until
@@ -119,3 +124,102 @@ def test_one_connection_for_many_commands(valkey):
     client.close()
 
     assert 1 == len(found)
+
+
+#: Each way to read replies: the parser, the protocol.
+PARSERS = [("_HiredisParser", 2), ("_HiredisParser", 3), ("_RESP2Parser", 2), ("_RESP3Parser", 3)]
+MARKED = Script("return {KEYS[1], ARGV[1], 5, false}")
+
+
+def made(valkey, parser, protocol):
+    """Return a client as a URL makes it, whose connections read replies in this way."""
+    if parser == "_HiredisParser":
+        pytest.importorskip("hiredis")
+    pool = FastPool(
+        connection_class=careful(Connection),
+        parser_class=getattr(_parsers, parser),
+        protocol=protocol,
+        **valkey.address,
+    )
+    return FastRedis.from_pool(pool)
+
+
+@pytest.mark.parametrize(("parser", "protocol"), PARSERS)
+def test_in_one_piece_as_in_a_pipeline(valkey, parser, protocol):
+    """Replies and refusals are those of redis-py's pipeline, and each is at its command's place."""
+    client = made(valkey, parser, protocol)
+    valkey.ask("SET", "text", "no hash")
+    valkey.ask("SCRIPT", "LOAD", MARKED.text)
+    large = b"\xff" * 200_000
+    commands = [
+        ("HSET", "hash", "a", large, "b", "\N{SNOWMAN}"),
+        ("hgetall", "hash"),
+        ("hgetall", "text"),
+        ("hgetall", "nothing"),
+        ("hmget", "hash", "b", "none", "a"),
+        MARKED.on(b"key", large),
+        ("EVALSHA", "0" * 40, 0),
+        ("ZADD", "set", 1.5, "m", 2, "n"),
+        ("ZSCORE", "set", "m"),
+        ("zrevrange", "set", 0, -1),
+        ("ZCARD", "text"),
+        ("ZCOUNT", "set", "-inf", 2),
+        ("ZSCAN", "set", 0),
+        ("PTTL", "set"),
+        ("TYPE", "hash"),
+        ("HSTRLEN", "hash", "a"),
+        ("TIME",),
+        ("NONSENSE",),
+        ("UNLINK", "set"),
+    ]
+    found = in_one_piece(client, commands)
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command, NEVER_DECODE=True)
+    valkey.ask("DEL", "hash")
+    expected = pipeline.execute(raise_on_error=False)
+
+    def comparable(replies):
+        time = commands.index(("TIME",))
+        return [(type(reply), str(reply) if at != time else "") for at, reply in enumerate(replies)]
+
+    assert comparable(expected) == comparable(found)
+    assert [large, "\N{SNOWMAN}".encode()] == [found[1][b"a"], found[1][b"b"]]
+    assert [b"key", large, 5, None] == found[5]
+    assert [2, 6, 10, 17] == [at for at, reply in enumerate(found) if isinstance(reply, Exception)]
+
+
+@pytest.mark.parametrize(("parser", "protocol"), PARSERS)
+@pytest.mark.parametrize(
+    ("refused", "keeps"), [(("hgetall", "text"), True), (("HGET", "text"), False)]
+)
+def test_a_refusal_in_the_middle(valkey, parser, protocol, refused, keeps):
+    """What comes after it is read; the connection stays unless the refusal is one of no use."""
+    client = made(valkey, parser, protocol)
+    valkey.ask("SET", "text", "no hash")
+    before = client.execute_command("CLIENT", "ID")
+    first, refusal, last = client.exchange_all([("CLIENT", "ID"), refused, ("CLIENT", "ID")])
+
+    assert before == first == last
+    assert isinstance(refusal, redis.ResponseError)
+    assert keeps == (before == client.execute_command("CLIENT", "ID"))
+
+
+def test_a_word_that_cannot_be_sent(valkey):
+    """Nothing is sent if one of the commands cannot be, and the next ones get their own replies."""
+    client = connect(valkey.url)
+    with pytest.raises(redis.DataError):
+        client.exchange_all([("HSET", "key", "a", "b"), ("HSET", "key", "a", None)])
+
+    assert [[None]] == client.exchange_all([("hmget", "key", "a")])
+
+
+def test_an_end_in_the_middle(valkey):
+    """A connection that ends between two replies is made anew, and all is sent once more."""
+    client = connect(valkey.url)
+    me = client.execute_command("CLIENT", "ID")
+    found = client.exchange_all(
+        [("INCR", "count"), ("CLIENT", "KILL", "ID", me, "SKIPME", "no"), ("INCR", "count")]
+    )
+
+    assert [2, 3] == [found[0], found[2]]

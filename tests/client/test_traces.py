@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.client import Pipeline
 
 from flask_redis_session.client.fast import FastRedis
+from flask_redis_session.client.pieces import in_one_piece
 from flask_redis_session.client.url import connect
 
 pytestmark = [
@@ -223,3 +225,25 @@ def test_whatever_wraps_it(valkey, monkeypatch, on):
     monkeypatch.undo()
     assert {b"field": b"value"} == client.execute_command("hgetall", "key", NEVER_DECODE=True)
     assert 2 == len(seen)
+
+
+@pytest.mark.parametrize("on", ["class", "client"])
+def test_whatever_wraps_pipelines(valkey, monkeypatch, on):
+    """So is any function in the place of a pipeline's ``execute`` or the client's ``pipeline``."""
+    client = connect(valkey.url)
+    commands = [("HSET", "key", "field", "value"), ("hgetall", "key")]
+    target, name = (Pipeline, "execute") if on == "class" else (client, "pipeline")
+    original = getattr(target, name)
+    seen = []
+
+    def traced(*args, **options):
+        seen.append(name)
+        return original(*args, **options)
+
+    assert not client.is_traced
+    monkeypatch.setattr(target, name, traced)
+    assert [1, {b"field": b"value"}] == in_one_piece(client, commands)
+    assert [name] == seen
+    monkeypatch.undo()
+    assert [0, {b"field": b"value"}] == in_one_piece(client, commands)
+    assert [name] == seen

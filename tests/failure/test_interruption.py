@@ -67,6 +67,14 @@ def pipelined(client, key):
     return pipeline.execute()
 
 
+def in_one_piece(client, key):
+    """Send commands in one piece: one whose reply is taken as it comes, and one of the others."""
+    assert not client.is_traced
+    (found,), again = client.exchange_all([("hmget", key, "a"), ("HGET", key, "a")])
+    assert found == again
+    return [found]
+
+
 @pytest.fixture
 def url(valkey):
     """A database in which alice and bob have a session each, with strangers in database 0."""
@@ -78,7 +86,7 @@ def url(valkey):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("error", [SoftTimeLimit("soft"), KeyboardInterrupt()], ids=repr)
-@pytest.mark.parametrize("send", [plainly, usually, pipelined])
+@pytest.mark.parametrize("send", [plainly, usually, pipelined, in_one_piece])
 # A connection takes many lines to be made, but where it is unsafe some of them in a row are.
 @pytest.mark.parametrize(("connected", "step"), [(True, 1), (False, 7)])
 def test_interrupted_anywhere(url, connected, step, send, error):
@@ -119,6 +127,8 @@ for _ in range(300):
         for _ in range(100):
             if sys.argv[2] == "hmget":
                 client.execute_command("hmget", "key", *numbers)
+            elif sys.argv[2] == "one piece":
+                client.exchange_all([("hmget", "key", *numbers), ("HGET", "key", 1)])
             else:
                 client.pipeline(transaction=False).hmget("key", numbers).execute()
     except Soft:
@@ -131,7 +141,7 @@ assert client.execute_command("hmget", "key", "1") == [None]
 """
 
 
-@pytest.mark.parametrize("how", ["hmget", "pipeline"])
+@pytest.mark.parametrize("how", ["hmget", "one piece", "pipeline"])
 def test_signal_while_a_command_is_packed(valkey, how):
     """The process lives on if a signal handler raises while numbers are written as text."""
     command = [sys.executable, "-X", "faulthandler", "-c", TIMED, valkey.url, how]

@@ -7,7 +7,7 @@ from redis import DataError
 from redis._parsers import Encoder
 from redis.connection import PythonRespSerializer
 
-from flask_redis_session.client.packer import Packer, packed
+from flask_redis_session.client.packer import LARGE, Packer, packed
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,21 @@ def test_as_redis_py(words: tuple[object, ...]) -> None:
     theirs = PythonRespSerializer(6000, Encoder("utf-8", "strict", False).encode).pack(*words)
 
     assert b"".join(theirs) == b"".join(Packer().pack(*words))
+
+
+@pytest.mark.parametrize("size", [0, 1, LARGE - 1, LARGE, LARGE + 1])
+def test_several(size: int) -> None:
+    """Several commands are the bytes of each, wherever a large word is; that one is not copied."""
+    large = b"x" * size
+    commands = [("SET", "a", large), ("SET", large, "b", large, "c"), ("GET", "key"), (large,)]
+    pieces = packed(*commands)
+
+    assert b"".join(pieces) == b"".join(b"".join(packed(command)) for command in commands)
+    assert b"".join(packed(("SET", "a", large))) == b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n" + (
+        b"$%d\r\n%b\r\n" % (size, large)
+    )
+    assert (4 if size >= LARGE else 0) == sum(piece is large for piece in pieces)
+    assert (9 if size >= LARGE else 1) == len(pieces)
 
 
 def test_views() -> None:
