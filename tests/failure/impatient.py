@@ -20,6 +20,7 @@ if __name__ == "__main__" and sys.argv[2] == "greenlets":
     monkey.patch_all()
 
 import ctypes
+import faulthandler
 import json
 import logging
 import random
@@ -134,7 +135,9 @@ def own_client(where: str, client: str, port: int) -> Any:
         options["protocol"] = int(client[-1])
     if where == "cluster":
         made = getattr(package, f"{library.capitalize()}Cluster")(host=HOST, port=port, **options)
-        pools = [getattr(node, f"{library}_connection").connection_pool for node in made.get_nodes()]
+        pools = [
+            getattr(node, f"{library}_connection").connection_pool for node in made.get_nodes()
+        ]
     elif where == "sentinel":
         sentinel = import_module(f"{library}.sentinel").Sentinel([(HOST, port)])
         made = sentinel.master_for(SERVICE, **options)
@@ -353,6 +356,8 @@ def at_once(workers: int, work: Callable[[int], None]) -> None:
 def main(kind: str, way: str, port: str, seed: str, requests: str = str(REQUESTS)) -> None:
     """Send the requests and print what came of them."""
     logging.disable(logging.CRITICAL)
+    # Whoever waits for ever is to be seen.
+    faulthandler.dump_traceback_later(250 if int(requests) > REQUESTS else 50, exit=True)
     app = make_app(kind, int(port))
     people = sign_in_all(app)
     app.config["typical"] = 1.0

@@ -54,7 +54,7 @@ def sentinels() -> Iterator[SentinelSet]:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_one_server(valkey: Any, kind: str, way: str) -> None:
-    """Eight browsers read, write, count, take, list and revoke; each answer is the browser's own."""
+    """Eight browsers read, write, count, list and revoke; each answer is the browser's own."""
     check(kind, way, valkey.port)
 
 
@@ -76,9 +76,7 @@ def test_sentinel(sentinels: SentinelSet, kind: str, way: str) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_for_long(
-    valkey: Any, cluster: Any, sentinels: SentinelSet, kind: str, way: str
-) -> None:
+def test_for_long(valkey: Any, cluster: Any, sentinels: SentinelSet, kind: str, way: str) -> None:
     """The same holds of many more requests, on each kind of server."""
     check(kind, way, valkey.port, MANY)
     check(f"cluster-{kind}", way, cluster.nodes[0].port, MANY)
