@@ -35,8 +35,8 @@ def sentinels():
 class SentinelSite(Site):
     """A site whose client is made from the sentinels' URL."""
 
-    def __init__(self, sentinels, **config):
-        super().__init__(sentinels, SESSION_REDIS_URL=sentinels.url, **config)
+    def __init__(self, sentinels, url=None, **config):
+        super().__init__(sentinels, SESSION_REDIS_URL=url or sentinels.url, **config)
 
 
 @pytest.mark.timeout(120)
@@ -171,6 +171,97 @@ def test_failover(sentinels, how):
         f"{load.gap:.1f} s without service, {load.refused} times 503, "
         f"{lost} of {len(load.times)} acknowledged writes lost",
     )
+
+
+@pytest.mark.timeout(120)
+class TestCutOff:
+    """A primary that the sentinels cannot reach any more, but the workers can, for good."""
+
+    @pytest.fixture
+    def url(self, sentinels):
+        """The sentinels, for workers with a user of their own."""
+        for server in sentinels.servers:
+            server.ask("ACL", "SETUSER", "worker", "on", ">at-work", "~*", "+@all")
+        return sentinels.url.replace("://", "://worker:at-work@")
+
+    def new_primary(self, sentinels, workers=()):
+        """Cut the primary off, and return it once the sentinels name another one."""
+        old = sentinels.primary
+        sentinels.cut_off(old)
+
+        def another():
+            # Meanwhile they have work.
+            for worker in workers:
+                port_of(worker)
+            return sentinels.primary is not old
+
+        wait_until(another, "the sentinels name another primary", 30)
+        return old
+
+    def test_one_primary_for_all(self, sentinels, url):
+        """Busy workers leave it within a second or two, and so agree with one that begins now."""
+        workers = [Commands(lambda: connect(url)) for _ in range(3)]
+        assert {sentinels.primary.port} == {port_of(worker) for worker in workers}
+        old = self.new_primary(sentinels, workers)
+        began = time.monotonic()
+        new = sentinels.primary.port
+        wait_until(lambda: {new} == {port_of(worker) for worker in workers}, "all use it", 3)
+        figure("Sentinel, cut off: workers disagree", f"for {time.monotonic() - began:.1f} s")
+
+        sentinels.wait_ready()
+        workers.append(Commands(lambda: connect(url)))
+        assert {new} == {port_of(worker) for _ in range(20) for worker in workers}
+        # Nobody has told it: whoever still asked it would be answered.
+        assert b"role:master" in old.ask("INFO", "replication")
+
+    def test_sessions(self, sentinels, url):
+        """People stay signed in, in each worker; who signs out then is signed out in all."""
+        sites = [SentinelSite(sentinels, url) for _ in range(2)]
+        browser, other = (sites[0].browser() for _ in range(2))
+        for each in (browser, other):
+            each.sign_in(23)
+        wait_until(lambda: len(_members(sentinels.replica, 23)) == 2, "the replica has both")
+        elsewhere = sites[1].browser()
+        elsewhere.cookie = browser.cookie
+        assert 23 == elsewhere.read()["user_id"]
+        self.new_primary(sentinels)
+        new = sentinels.primary
+        for site in sites:
+            wait_until(lambda: port_of(way_of(site)) == new.port, "it is used", 3)  # noqa: B023
+
+        assert 23 == browser.read()["user_id"]
+        assert 23 == elsewhere.read()["user_id"]
+        other.visit(lambda: session.clear_user_sessions())
+        assert [{}, {}, {}] == [each.read() for each in (browser, elsewhere, other)]
+
+    def test_writes(self, sentinels, url):
+        """With ``min-replicas-to-write`` it refuses, and sessions go on with the new one."""
+        site = SentinelSite(sentinels, url)
+        sentinels.primary.ask("CONFIG", "SET", "min-replicas-to-write", "1")
+        with Load(site, 4) as load:
+            load.run(1)
+            before = time.monotonic()
+            old = self.new_primary(sentinels)
+            load.served("sessions go on with the new primary", seconds=20)
+            load.run(0.5)
+
+        assert [] == load.wrong
+        assert 0 == load.lost(until=before - 0.5)
+        assert b"role:master" in old.ask("INFO", "replication")
+        figure(
+            "Sentinel, cut off with min-replicas-to-write",
+            f"{load.gap:.1f} s without service, {load.refused} times 503, "
+            f"{load.lost()} of {len(load.times)} acknowledged writes lost",
+        )
+
+
+def way_of(site):
+    """Return the way to Redis of a site."""
+    return site.interface._backend_of(site.app).redis
+
+
+def _members(server, user):
+    return server.ask("ZRANGE", f"session:user:{user}", 0, -1)
 
 
 @pytest.mark.timeout(120)

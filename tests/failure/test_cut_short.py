@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.failure.impatient import make_app, sign_in_all
+from tests.failure.impatient import PAGES, REQUESTS, Fired, Person, make_app, sign_in_all
 from tests.support.interruption import interrupted
 from tests.support.servers import SentinelSet
 
@@ -21,124 +23,169 @@ SEED = os.environ.get("CUT_SEED", "23")
 pytestmark = pytest.mark.one_server("each test names what it runs on")
 
 
-def answers(kind: str, way: str, port: int) -> dict[str, int]:
-    """Run an application whose requests are cut short; return how many answers were what."""
+CLIENTS = ["redis2", "redis3", "valkey", "url"]
+WAYS = ["signal", "threads", "greenlets"]
+#: Requests of each of the runs that take minutes.
+MANY = 5000
+
+
+def check(kind: str, way: str, port: int, requests: int = REQUESTS) -> None:
+    """Run an application whose requests are cut short; none of its answers is wrong."""
     command = [sys.executable, "-m", "tests.failure.impatient", kind, way, str(port), SEED]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, timeout=100)
+    run = subprocess.run(
+        [*command, str(requests)], cwd=ROOT, env=environ, capture_output=True, timeout=300
+    )
 
     assert 0 == run.returncode, run.stderr.decode()[-2000:]
-    found: dict[str, int] = json.loads(run.stdout.splitlines()[-1])
-    return found
-
-
-def check(found: dict[str, int]) -> None:
-    """Tell that some answers were right, some requests were cut short, and nothing was wrong."""
+    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     assert 0 == found.get("wrong", 0), found
     assert found.get("right", 0) > 10, found
     assert found.get("cut", 0) + found.get("refused", 0) > 10, found
 
 
-@pytest.mark.parametrize("way", ["signal", "threads", "greenlets"])
-@pytest.mark.parametrize("kind", ["redis2", "redis3", "valkey", "url"])
+@pytest.fixture(scope="module")
+def sentinels() -> Iterator[SentinelSet]:
+    """A primary, its replica and three sentinels."""
+    with SentinelSet() as sentinels:
+        yield sentinels
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", CLIENTS)
 def test_one_server(valkey: Any, kind: str, way: str) -> None:
-    """Eight browsers read names, whole sessions and lists; each answer is the browser's own."""
-    check(answers(kind, way, valkey.port))
+    """Eight browsers read, write, count, list and revoke; each answer is the browser's own."""
+    check(kind, way, valkey.port)
 
 
-@pytest.mark.parametrize("kind", ["cluster-redis2", "cluster-url"])
-def test_cluster(cluster: Any, kind: str) -> None:
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_cluster(cluster: Any, kind: str, way: str) -> None:
     """The same holds in a cluster, where each node has a pool of its own."""
-    check(answers(kind, "threads", cluster.nodes[0].port))
+    check(f"cluster-{kind}", way, cluster.nodes[0].port)
 
 
-@pytest.mark.parametrize("kind", ["sentinel-redis2", "sentinel-url"])
-def test_sentinel(kind: str) -> None:
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_sentinel(sentinels: SentinelSet, kind: str, way: str) -> None:
     """The same holds of the primary that a sentinel names."""
-    with SentinelSet() as servers:
-        check(answers(kind, "threads", servers.sentinels[0].port))
+    check(f"sentinel-{kind}", way, sentinels.sentinels[0].port)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_for_long(valkey: Any, cluster: Any, sentinels: SentinelSet, kind: str, way: str) -> None:
+    """The same holds of many more requests, on each kind of server."""
+    check(kind, way, valkey.port, MANY)
+    check(f"cluster-{kind}", way, cluster.nodes[0].port, MANY)
+    check(f"sentinel-{kind}", way, sentinels.sentinels[0].port, MANY)
 
 
 LIBRARIES = ("/redis/", "/valkey/")
+EVERYWHERE = (*LIBRARIES, "/flask_redis_session/")
+#: Where Python looks for signals, and where a call of the system's is cut short by one.
+ANYWHERE = ("call", "return", "c_call", "c_return")
 PATHS = ["/some", "/all", "/devices"]
+
+
+def go_through(
+    people: Sequence[Person],
+    path: str,
+    within: Sequence[str],
+    events: Sequence[str] = ("return",),
+    *,
+    least: int = 5,
+) -> None:
+    """Cut a request short at each point; what others are answered next is theirs, or 503."""
+    cut = Fired()
+    cut.yes = True
+    first, *others = people
+    for _ in range(3):
+        assert "right" == first.visit(path)
+    points = 0
+    while interrupted(points + 1, lambda: first.visit(path, nullcontext(cut)), within, events):
+        points += 1
+        next_to = [person.visit(page) for person, page in zip(others, PAGES, strict=False)]
+        again = [person.visit(page) for person, page in zip(others[3:], PATHS, strict=False)]
+
+        assert {"right", "refused"} >= {*next_to}, (points, [each.wrong for each in others])
+        assert {"right"} == {*again}, (points, again, [each.wrong for each in others])
+        assert "wrong" != first.visit("/some"), (points, first.wrong)
+    assert points > least
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("kind", ["redis2", "redis3", "valkey", "url"])
+@pytest.mark.parametrize("kind", CLIENTS)
 def test_at_every_return(valkey: Any, kind: str, path: str) -> None:
     """Whichever function of the client is the last, the next requests get their own, or 503."""
-    app = make_app(kind, valkey.port)
-    cookies = sign_in_all(app)
-
-    def get(path: str, at: int) -> Any:
-        client = app.test_client(use_cookies=False)
-        headers = {"Cookie": f"session={cookies[at]}"}
-        return client.get(f"{path}?name=n{at}", headers=headers)
-
-    for _ in range(3):
-        get(path, 0)
-    points = 0
-    while interrupted(points + 1, lambda: get(path, 0), LIBRARIES):
-        points += 1
-        answers = [get(other, at) for at, other in enumerate(PATHS, start=1)]
-        again = [get(other, at) for at, other in enumerate(PATHS, start=4)]
-
-        for at, answer in enumerate(answers, start=1):
-            assert answer.status_code == 503 or f"n{at}" == answer.text, (points, answer.text)
-        assert ["n4", "n5", "n6"] == [answer.text for answer in again], points
-
-    assert points > 5
+    go_through(sign_in_all(make_app(kind, valkey.port)), path, LIBRARIES)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("kind", ["redis2", "redis3", "valkey", "url"])
+@pytest.mark.parametrize("path", ["/write", "/count", "/others"])
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_every_return_of_a_write(valkey: Any, kind: str, path: str) -> None:
+    """The same holds if the request that is cut short writes, counts or revokes."""
+    go_through(sign_in_all(make_app(kind, valkey.port)), path, LIBRARIES)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("where", ["one server", "cluster", "sentinel"])
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_at_every_point(
+    valkey: Any, cluster: Any, sentinels: SentinelSet, kind: str, where: str
+) -> None:
+    """Nor does it matter at which call of the client's or of this package's a request ends."""
+    ports = {
+        "one server": (kind, valkey.port),
+        "cluster": (f"cluster-{kind}", cluster.nodes[0].port),
+        "sentinel": (f"sentinel-{kind}", sentinels.sentinels[0].port),
+    }
+    people = sign_in_all(make_app(*ports[where]))
+    for path in PAGES:
+        go_through(people, path, EVERYWHERE, ANYWHERE, least=100)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", CLIENTS)
 def test_lost_script(valkey: Any, kind: str) -> None:
     """A refusal that belonged to the script of another does not make a session read as empty."""
-    app = make_app(kind, valkey.port)
-    cookies = sign_in_all(app)
-
-    def get(path: str, at: int) -> Any:
-        client = app.test_client(use_cookies=False)
-        headers = {"Cookie": f"session={cookies[at]}"}
-        return client.get(f"{path}?name=n{at}", headers=headers)
-
+    first, *others = sign_in_all(make_app(kind, valkey.port))
     for path in PATHS * 3:
-        get(path, 0)
+        first.visit(path)
     points = 0
 
     def list_without_scripts() -> Any:
         valkey.ask("SCRIPT", "FLUSH")
-        return get("/devices", 0)
+        return first.visit("/devices")
 
     while interrupted(points + 1, list_without_scripts, LIBRARIES):
         points += 1
-        answer = get("/some", 1)
 
-        assert answer.status_code == 503 or "n1" == answer.text, points
-        get("/all", 2)
-        assert ["n3", "n4"] == [get(path, at).text for path, at in (("/some", 3), ("/all", 4))]
+        assert others[0].visit("/some") in ("right", "refused"), points
+        others[1].visit("/all")
+        assert ["right", "right"] == [others[2].visit("/some"), others[3].visit("/all")]
 
     assert points > 5
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("kind", ["redis2", "redis3", "valkey", "url"])
+@pytest.mark.parametrize("kind", CLIENTS)
 def test_other_key(valkey: Any, kind: str) -> None:
     """The browser's own next request does not find the value of one key under another."""
-    app = make_app(kind, valkey.port)
-    headers = {"Cookie": f"session={sign_in_all(app)[0]}"}
-
-    def get(path: str) -> Any:
-        return app.test_client(use_cookies=False).get(path, headers=headers)
-
+    person, *_ = sign_in_all(make_app(kind, valkey.port))
     for path in ["/some", "/role"] * 4:
-        get(path)
+        person.visit(path)
     points = 0
-    while interrupted(points + 1, lambda: get("/some"), LIBRARIES):
+    while interrupted(points + 1, lambda: person.visit("/some"), LIBRARIES):
         points += 1
 
-        assert "guest" == get("/role").text, points
-        get("/role")
+        assert "right" == person.visit("/role"), points
+        person.visit("/role")
 
     assert points > 5

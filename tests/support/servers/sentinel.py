@@ -145,6 +145,12 @@ class SentinelSet:
         primary = self.primary
         return next(server for server in self.servers if server is not primary)
 
+    def cut_off(self, server: Server) -> None:
+        """Part a server from the sentinels and from the others; a user of its own still gets in."""
+        server.ask("ACL", "SETUSER", "default", "resetpass", ">nobody-else-knows")
+        server.password = "nobody-else-knows"
+        server.ask("CLIENT", "KILL", "USER", "default")
+
     @property
     def url(self) -> str:
         """The address of the sentinels as ``SESSION_REDIS_URL`` takes it."""
