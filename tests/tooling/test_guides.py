@@ -363,18 +363,6 @@ class TestSecurity:
             r"__Host-session=[\w.-]+; Secure; HttpOnly; Path=/; SameSite=Lax", cookie
         )
 
-    def test_what_a_planter_put_there(self, shop: Shop) -> None:
-        """Only what the page keeps is there after the sign-in."""
-        (kept,) = [code for code in blocks(self.PAGE) if code.startswith("kept =")]
-        view(shop, "/fill", lambda: flask.session.update(cart=[1], csrf="known"))
-        view(shop, "/in", lambda: exec(kept, shop.names()))  # noqa: S102
-        view(shop, "/keys", lambda: sorted(flask.session))
-        browser = shop.browser()
-        browser.get("/fill")
-        browser.get("/in")
-
-        assert "['cart', 'user_id']" == browser.get("/keys").text
-
     def test_privacy(self, server: Any) -> None:
         """The setting of the page keeps only the network of the address."""
         (setting,) = [code for code in blocks(self.PAGE) if "private_device" in code]
