@@ -464,3 +464,12 @@ class TestRedisFails:
 
         assert 3 == failed.returncode
         assert 1 == failed.stderr.count("\n")
+
+
+def test_show_without_an_idle_lifetime(valkey):
+    """A session that does not tell how long it may be idle is shown all the same."""
+    site = Site(valkey)
+    (browser,) = site.browsers(23, 1)
+    site.redis.hdel(site.key(browser.sid), "@idle")
+
+    assert any(line.endswith(" -") for line in run(site.app, "show", browser.sid).lines)

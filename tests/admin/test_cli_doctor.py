@@ -9,7 +9,7 @@ import pytest
 
 from flask_redis_session.admin.doctor import IN_FLIGHT, Doctor
 from tests.admin.test_cli import KINDS, client_on
-from tests.support.commandline import make, run
+from tests.support.commandline import SHOP, make, on_a_terminal, run
 from tests.support.servers import Server
 from tests.support.webapp import Site, session
 
@@ -440,3 +440,18 @@ def test_redis_fails_on_the_way(monkeypatch):
         outcome = run(site.app, "doctor", status=3)
 
     assert outcome.error.startswith("Error: Redis failed: ")
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_asks_on_a_terminal(valkey, tmp_path, answer):
+    """Before it deletes what is not this library's it asks, and shows with a bar how far it is."""
+    redis = valkey.client()
+    redis.set("session:" + "x" * 43, "x")
+    redis.zadd("session:user:23", {"A" * 22: 1})
+    (tmp_path / "shop.py").write_text(SHOP % valkey.url)
+    status, screen = on_a_terminal(
+        tmp_path, "doctor", "--fix", "--delete-others", keys=f"{answer}\n"
+    )
+
+    assert "Delete every key under 'session:' that does not have this library's layout?" in screen
+    assert (status, redis.dbsize()) == ((0, 0) if answer == "y" else (1, 2))

@@ -14,6 +14,8 @@ import pytest
 import redis
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
+from flask_redis_session.client.library import library_of
+from flask_redis_session.client.options import Hidden
 from flask_redis_session.client.url import check_url, connect
 from flask_redis_session.errors import SettingError
 from tests.support.servers import (
@@ -751,3 +753,16 @@ def test_a_client_goes_on_after_a_fork(valkey: Server) -> None:
 
     assert 0 == status
     assert b"value" == client.get("key")
+
+
+def test_what_is_hidden():
+    """A text that is hidden among the options shows in no way of printing it."""
+    secret = Hidden("precious")
+
+    assert ["'***'", "***", "***", "***"] == [repr(secret), str(secret), f"{secret}", f"{secret:s}"]
+    assert "precious" == secret[:]
+
+
+def test_a_client_of_no_library():
+    """A client that extends neither library is taken for one of redis-py's."""
+    assert "redis" == library_of(object())

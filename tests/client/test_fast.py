@@ -9,6 +9,7 @@ import pytest
 import redis
 from redis.connection import ConnectionPool
 
+from flask_redis_session.client.fast import _dict_of
 from flask_redis_session.client.url import connect
 from tests.support.gauges import connections
 from tests.support.servers import SentinelSet, wait_until
@@ -119,3 +120,21 @@ def test_one_connection_for_many_commands(valkey):
     client.close()
 
     assert 1 == len(found)
+
+
+def test_a_connection_of_before_a_fork_is_given_back(valkey):
+    """A child never hands out a connection that it has from its parent."""
+    client = connect(valkey.url)
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    connection.pid -= 1
+    pool.release(connection)
+
+    assert connection is not pool.get_connection()
+    connection.disconnect()
+    client.close()
+
+
+def test_a_reply_that_is_a_dict_already():
+    """By RESP3 a hash comes as one."""
+    assert {b"a": b"1"} == _dict_of({b"a": b"1"}) == _dict_of([b"a", b"1"])

