@@ -44,6 +44,15 @@ class Lifetime(NamedTuple):
     rule: Meaning = "lower"
     other: float = 0.0
 
+    def longest(self, before: float | None) -> float:
+        """Return for how long a session may be idle, before the commit or after it, in seconds.
+
+        :param before: its idle lifetime before, in seconds; ``None``: not known.
+        """
+        if self.rule == "lower":
+            return before or self.idle
+        return max(self.idle, before or 0.0)
+
 
 class Committed(NamedTuple):
     """What became of a commit, and the state before it, as Redis tells it.

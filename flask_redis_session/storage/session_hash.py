@@ -225,40 +225,34 @@ class SessionHashes:
     ) -> Committed:
         """Send a commit, with the command that keeps the index of its user in step."""
         user = known.user if known is not None else None
-        touched = False
+        # An index that was evicted begins anew with this, and the commit may be lost.
+        idle = lifetime.longest(known.idle if known is not None else None)
+        told: float | None = idle
         if binding is not None and binding.user is not None:
             # The index first: if this process dies between the two, a superfluous member does no
             # harm, but a live session outside the index could not be revoked.
-            add = self.index.add(binding.user, token.sid, lifetime.idle)
+            add = self.index.add(binding.user, token.sid, idle)
             committed = self._indexed(token, script, [add, script], binding.user)
         elif binding is None and user is not None and lifetime.rule != "lower":
             # For the same reason the life of the index is extended before that of the session.
-            touched = True
-            touch = self.index.touch(user, token.sid, lifetime.idle)
+            touch = self.index.touch(user, token.sid, idle)
             committed = self._with_touch(token, script, [touch, script])
         elif binding is None and known is not None and user is not None and self._crosses(known):
-            touched = True
-            touch = self.index.touch(user, token.sid, known.idle or lifetime.idle)
+            touch = self.index.touch(user, token.sid, idle)
             committed = self._with_touch(token, script, [script, touch])
         else:
+            told = None
             committed = self._committed(self._redis.call(script), token)
         if committed.what not in ("saved", "ended"):
             return committed
         if known is not None and committed.user != user:
             # If the client sent the commit twice, the reply tells the user after the first one.
             committed = committed._replace(user=user)
-        due = not touched and committed.user is not None and self._crosses_between(committed)
-        self._follow(token.sid, committed, binding, due=due)
+        self._follow(token.sid, committed, binding, told)
         return committed
 
     def _with_touch(self, token: Token, script: Command, commands: Sequence[Command]) -> Committed:
-        """Send a commit and the touch of an index; the commit stands even if the touch fails.
-
-        :param token: the session's cookie.
-        :param script: the commit.
-        :param commands: the two, in the order in which to send them.
-        :raises StoreUnavailable: if the commit was refused.
-        """
+        """Send a commit and the touch of an index; the commit stands even if the touch fails."""
         replies = self._redis.outcomes(commands)
         at = commands.index(script)
         reply = replies[at] if at < len(replies) else None
@@ -295,23 +289,28 @@ class SessionHashes:
         raise refusals[0]
 
     def _follow(
-        self, sid: str, committed: Committed, binding: Binding | None, *, due: bool
+        self, sid: str, committed: Committed, binding: Binding | None, told: float | None
     ) -> None:
-        """Bring the index in line with what a commit did; touch it if that is due."""
-        user = committed.user
-        if user is None:
-            return
-        if committed.what == "ended" or (binding is not None and binding.user != user):
+        """Bring the index in line with what a commit did; touch it if that is due.
+
+        :param told: for which idle lifetime an index was touched already, in seconds.
+        """
+        before, idle = committed.user, number(committed.idle) or 0.0
+        user = binding.user if binding is not None else before
+        if committed.what == "ended":
+            user = None
+        commands = []
+        if before is not None and before != user:
             # By time, because this may arrive late: if it was added again since, it stays.
-            command = self.index.remove(user, sid, committed.now)
-        elif due:
-            command = self.index.touch(user, sid, number(committed.idle) or 0.0)
-        else:
-            return
+            commands.append(self.index.remove(before, sid, committed.now))
+        # More than it was told: another request has made the session live longer meanwhile.
+        if user is not None and (self._crosses_between(committed) if told is None else idle > told):
+            commands.append(self.index.touch(user, sid, idle))
         # The commit stands even if this fails: a superfluous member is ignored, and the next touch
         # makes up for a missing one.
         with suppress(StoreUnavailable):
-            self._redis.call(command)
+            for command in commands:
+                self._redis.call(command)
 
     def _committed(self, reply: Any, token: Token) -> Committed:
         found = committed(reply, token)

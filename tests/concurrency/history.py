@@ -216,8 +216,10 @@ class Life:
         :param since: when the time begins; what meets a fault meanwhile may have failed to.
         :param until: when it ends.
         """
+        # What is under way when an index is evicted may know another lifetime than it leaves.
+        late = (e.ended for e in self.events if e.began < since)
         faults = (e.ended for e in self.events if e.fault and e.began < until)
-        since = max(since, *faults, 0.0)
+        since = max(since, *late, *faults, 0.0)
         events = [*filter(None, [self.creation]), *self.events]
         good = [e for e in events if e.began > since and e.ended < until and e.is_certain]
         # Who signs in again as the user who is there gets no fresh secret: that is no sign-in.

@@ -57,12 +57,13 @@ class Looks:
             life = self._history.lives.get(sid)
             if user is None or life is None or life.handed > look.span[0]:
                 continue
+            may_lag = self._had_lost_scripts(look.span) or self._history.may_be_missing(
+                life, user, look.span
+            )
             if sid not in held.indexes.get(user, {}):
-                if not self._had_lost_scripts(look.span) and not self._history.may_be_missing(
-                    life, user, look.span
-                ):
+                if not may_lag:
                     yield f"{sid} of user {user} is outside the index"
-            elif held.left[f"user:{user}"] < held.left[sid]:
+            elif held.left[f"user:{user}"] < held.left[sid] and not may_lag:
                 gap = held.left[sid] - held.left[f"user:{user}"]
                 yield f"the index of user {user} ends {gap} ms before {sid}" + "".join(
                     f"\n    {e} left {e.left}"
@@ -157,7 +158,8 @@ class Looks:
         if was.get("@user") != fields.get("@user") and before == now:
             yield f"{sid} changed its user, and @signed does not tell when"
         life = self._history.lives.get(sid)
-        if before != now and life is not None and life.creation is not None:
+        # Before anybody has its cookie, one may have ended and been created again.
+        if before != now and life is not None and life.handed < span[0]:
             proves = (event for event in life.events if event.kind in SIGNS)
             if not any(event.began < span[1] and span[0] < event.ended for event in proves):
                 yield f"@signed of {sid} moved, and nobody had signed in or out or was confirmed"

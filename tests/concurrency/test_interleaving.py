@@ -240,6 +240,12 @@ class TestEviction:
 
         assert total.orders > len(groups)
 
+    def test_beside_a_shorter_life(self, stage):
+        """It outlives a session whose lifetime becomes shorter, also before that is done."""
+        total = explored(stage, LASTING, [(o.UNASSIGN, o.EVICT)], options=GIVEN_UP)
+
+        assert total.orders > 1
+
     @pytest.mark.parametrize("turn", [o.EVICT, o.SIGN_IN_OTHER, o.REVOKE_ALL], ids=str)
     def test_resent(self, stage, turn):
         """So it is if a command is sent twice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -50,6 +51,32 @@ def test_never_loaded(server: Any) -> None:
     browser.visit()
 
     assert [browser.sid] == site.index(23)
+
+
+@pytest.mark.parametrize("view", [READ, WRITE, each(READ, WRITE)])
+@pytest.mark.parametrize(
+    "lengthens",
+    [
+        lambda: setattr(session, "permanent", True),
+        lambda: setattr(session, "lifetime", timedelta(days=365)),
+    ],
+    ids=["permanent", "assigned"],
+)
+def test_longer_meanwhile(site: Site, browser: Any, view: Any, lengthens: Any) -> None:
+    """A request that loaded a session before its lifetime grew lets the index outlive it."""
+    other = browser.twin()
+
+    def late() -> None:
+        dict(session)
+        other.visit(lengthens)
+        site.redis.delete(INDEX)
+        site.later(100)
+        view()
+
+    browser.visit(late)
+
+    assert [browser.sid] == site.index(23)
+    assert site.redis.pttl(INDEX) > site.redis.pttl(site.key(browser.sid)) > 2_000_000_000
 
 
 @pytest.mark.parametrize("view", [READ, WRITE, each(READ, WRITE)])
