@@ -242,7 +242,7 @@ class TestShow:
         assert "sku" not in out
 
     def test_values(self, site, browser):
-        """Values are shown where that is asked for, as Redis holds them."""
+        """Values are shown if that is asked for, as Redis holds them."""
         assert '11  cart = [{"sku":1}]\n' in run(site.app, "show", browser.sid, "--values").out
 
     def test_lone_surrogate(self, site, browser):

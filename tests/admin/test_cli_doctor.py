@@ -209,7 +209,7 @@ class TestWell:
         assert seen == site.redis.zscore("session:user:23", browser.sid)
 
     def test_index_of_another_type(self, site):
-        """Where something else is at the name of an index, the rest is mended."""
+        """If something else is at the name of an index, the rest is mended."""
         site.browsers(23, 1)
         gone, *_ = site.browsers(24, 1)
         site.later(LONG_AGO)
@@ -394,7 +394,7 @@ class TestOthers:
         assert before == state(nested)
 
     def test_deleted(self, site, others):
-        """They are deleted where that is asked for."""
+        """They are deleted if that is asked for."""
         site.redis.set("session:" + "x" * 43, "x")
         site.redis.set("session:user:5", "x")
         (browser,) = site.browsers(23, 1)
@@ -426,7 +426,7 @@ def test_for_people(site):
 
 
 def test_redis_fails_on_the_way(monkeypatch):
-    """Where Redis fails on the way, it says so and exits with 3."""
+    """If Redis fails on the way, it says so and exits with 3."""
     with Server() as server:
         site = Site(server)
         site.browsers(23, 1)

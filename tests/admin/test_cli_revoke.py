@@ -147,7 +147,7 @@ class TestConfirmation:
     """More than one session does not end without a yes."""
 
     def test_no_terminal(self, site):
-        """Where there is no terminal to ask, it is refused, and what helps is said."""
+        """If there is no terminal to ask, it is refused, and what helps is said."""
         browsers = site.browsers(23, 2)
         for arguments in (["revoke", 23], ["revoke-all"]):
             outcome = run(site.app, *arguments, "--json", status=1)
@@ -208,7 +208,7 @@ class TestRevokeAll:
             assert [] == site.interface.list_sessions(1)
 
     def test_anonymous(self, site):
-        """The sessions of nobody end too where that is asked for."""
+        """The sessions of nobody end too if that is asked for."""
         site.browsers(1, 2)
         visitor = site.browser()
         visitor.set(cart=1)
@@ -381,7 +381,7 @@ class TestRedisFailsOnTheWay:
 
     @pytest.mark.one_server("SESSION_REVOKE_WAIT is refused on a cluster")
     def test_unconfirmed(self, valkey):
-        """Where replicas are to have it and do not, that is said."""
+        """If replicas are to have it and do not, that is said."""
         site = Site(valkey, SESSION_REVOKE_WAIT=(1, 10))
         site.browsers(23, 2)
         for arguments in (["revoke", 23], ["revoke-all"]):

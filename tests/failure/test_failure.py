@@ -218,7 +218,7 @@ class TestRefused:
         assert ["one", "theme", "two"] == sorted(cookie.name for cookie in answer.cookies)
 
     def test_error_of_another_kind(self, browser, fail):
-        """An error of the view is a 500 still, where the session was never needed."""
+        """An error of the view is a 500 still, if the session was never needed."""
         fail()
 
         browser.visit(lambda: 1 / 0, status=500)

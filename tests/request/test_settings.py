@@ -219,7 +219,7 @@ def test_wrong_prefix_argument(value):
 
 
 def test_assigned_interface_checks_at_the_first_request():
-    """Where the interface is only assigned, its settings are read by the first request."""
+    """If the interface is only assigned, its settings are read by the first request."""
     app = flask.Flask("app")
     app.config["SESSION_LOAD"] = "lazy"
     app.testing = True

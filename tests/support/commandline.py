@@ -48,7 +48,7 @@ class Outcome:
 
 
 def run(app: flask.Flask, *arguments: object, status: int = 0) -> Outcome:
-    """Call ``flask sessions`` with these arguments, where there is no terminal."""
+    """Call ``flask sessions`` with these arguments, without a terminal."""
     result = app.test_cli_runner().invoke(sessions, [str(each) for each in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
