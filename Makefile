@@ -32,7 +32,7 @@ help:
 	@echo "make bench        run the benchmarks"
 	@echo "make flask-suite  run Flask's own tests on these sessions"
 	@echo "make neighbours   run other projects' own tests with Flask's sessions and with these"
-	@echo "make coverage     run the tests and show what they leave out"
+	@echo "make coverage     run the tests, and fail if they leave out a line or a branch"
 	@echo "make docs         build the site into docs/_build/html, and check its links"
 	@echo "make package      build sdist and wheel into dist, check them, and test the wheel"
 	@echo "make format       format the code"

@@ -158,7 +158,7 @@ def fields(server: Server) -> dict[str, Any]:
             return len(link.ask("DUMP", "session:" + "a" * 22))
 
         whole, encoding = usage(SIGNED_IN)
-        # Uncompressed, a dump is the listpack itself: exact where the allocator rounds up.
+        # Uncompressed, a dump is the listpack itself: exact, while the allocator rounds up.
         link.ask("CONFIG", "SET", "rdbcompression", "no")
         without = {
             name: packed({other: SIGNED_IN[other] for other in SIGNED_IN if other != name})

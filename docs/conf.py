@@ -36,6 +36,9 @@ autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 
+# `--app` would become a dash, and the quotes of an example curly.
+smartquotes = False
+
 html_theme = "flask"
 html_title = project
 html_static_path = ["_static"]

@@ -31,8 +31,8 @@ DEFAULTS: dict[str, Any] = {
     #: [bool] Whether new sessions start permanent.
     "SESSION_PERMANENT": False,
     #: [timedelta or seconds] How long a session that is not permanent lives without a visit. For
-    #: permanent sessions it is Flask's `PERMANENT_SESSION_LIFETIME`. A shorter value applies to a
-    #: session from its next touch; a longer one to new sessions.
+    #: permanent sessions it is Flask's `PERMANENT_SESSION_LIFETIME`. If you make it shorter, that
+    #: applies to existing sessions too, from their next touch; if longer, to new ones only.
     "SESSION_LIFETIME": timedelta(days=1),
     #: [timedelta or seconds] How long a session lives at most, however busy it is. It counts from
     #: the sign-in or from `session.confirm()`. If nobody is signed in, it counts from the creation

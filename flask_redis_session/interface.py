@@ -220,7 +220,7 @@ class RedisSessionInterface(SessionInterface):
         if outcome.cookie == "clear":
             if not has_request_context() or name in request.cookies:
                 response.delete_cookie(name, **flags)
-        elif outcome.token is not None:
+        elif outcome.token is not None:  # pragma: no branch - there is one to send
             expires = self.get_expiration_time(app, session)
             if outcome.token.lifetime is not None:
                 # It was assigned: no setting changes it.

@@ -236,7 +236,7 @@ def _touch_interval(config: Mapping[str, Any]) -> float:
     name = "SESSION_TOUCH_INTERVAL"
     interval = _seconds(config, name, least=0)
     for lifetime in ("SESSION_LIFETIME", "PERMANENT_SESSION_LIFETIME"):
-        # Where only the lifetime is set, and short, the interval gives way by itself.
+        # If only the lifetime is set, and short, the interval gives way by itself.
         if name in config and lifetime in config and interval >= _seconds(config, lifetime):
             problem = f"must be shorter than {lifetime}, or sessions in use would expire."
             raise SettingError(name, problem)

@@ -1,7 +1,7 @@
-"""Servers for the tests, and the rule that nothing may be skipped where all is required.
+"""Servers for the tests, and the rule that nothing may be skipped if all is required.
 
 ``--servers`` names the servers that tests of the ``server`` fixture run on: ``all`` or some of
-``valkey9,redis7,redis62,redis82``, and of the clusters ``cluster,cluster-redis7``. Where a test
+``valkey9,redis7,redis62,redis82``, and of the clusters ``cluster,cluster-redis7``. If a test
 names no server, the first of them is meant; with a cluster alone, all tests that ask for a server
 run on it but those that are marked ``one_server``. Which client the applications use is chosen
 too: see ``clients.py``. With ``REQUIRE_ALL=1`` in the environment a skip is a failure.
@@ -135,7 +135,7 @@ def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let a skipped test fail where all is required."""
+    """Let a skipped test fail if all is required."""
     report = yield
     _refuse_skip(report)
     return report
@@ -145,7 +145,7 @@ def pytest_runtest_makereport(
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Let a skipped file fail where all is required."""
+    """Let a skipped file fail if all is required."""
     report = yield
     _refuse_skip(report)
     return report

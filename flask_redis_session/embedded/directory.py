@@ -75,7 +75,7 @@ def _sweep(root: Path) -> None:
             os.killpg(int(group), 0)
         except ProcessLookupError:
             over = True
-        except OSError:
+        except OSError:  # pragma: no cover - it is another user's, which root may signal
             pass
         # Another process may be about to remove it too.
         with suppress(OSError):

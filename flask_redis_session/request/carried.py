@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flask_redis_session.errors import StoreUnavailable
@@ -58,19 +59,17 @@ class CarriedState(SessionState):
 
     def _load(self, key: str | None) -> None:
         if self._carry is not None:
-            self._attempt(self._arrive)
+            self._attempt(partial(self._arrive, self._carry))
             if self._complete:
                 return
         super()._load(key)
 
-    def _arrive(self) -> None:
+    def _arrive(self, carry: Callable[[], Arrival]) -> None:
         """Carry the old session over, and become what it became."""
         if self._failure is not None:
             raise self._failure
-        if self._carry is None:
-            return
         # Without a browser that gets the new cookie, the old one would be spent for nothing.
-        arrival = NOTHING if reaches_no_browser(self._request) else self._carry()
+        arrival = NOTHING if reaches_no_browser(self._request) else carry()
         self._carry, self._arrival = None, arrival
         self._phase, self._token = arrival.phase, arrival.token
         if arrival.phase != "unproved":
@@ -95,7 +94,7 @@ class CarriedState(SessionState):
     def _draft(self, terms: Terms) -> Draft:
         if self._carry is not None and self._modified:
             try:
-                self._arrive()
+                self._arrive(self._carry)
             except StoreUnavailable as failure:
                 self._failure = failure
                 raise

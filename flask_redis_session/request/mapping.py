@@ -151,7 +151,7 @@ class TrackedMapping(MutableMapping[str, Any]):
             with self._lock:
                 if not self._complete:
                     self._fetch(None)
-                if not self._decoded:
+                if not self._decoded:  # pragma: no branch - another thread decoded it meanwhile
                     # More names than a plan asks for by name say the same as all of them.
                     self._used.update(islice(self._fields, MOST_FIELDS + 1))
                     self._decode_all()
@@ -185,8 +185,7 @@ class TrackedMapping(MutableMapping[str, Any]):
         if not isinstance(key, str) or key in self._deleted:
             raise KeyError(key)
         with self._lock:
-            if key in self._values:
-                # Another thread read it meanwhile.
+            if key in self._values:  # pragma: no cover - another thread read it meanwhile
                 return self._values[key]
             stored = self._stored(key)
             if stored is None or not self._decode(key, stored):

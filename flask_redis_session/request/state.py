@@ -95,7 +95,7 @@ class SessionState(LastingMapping):
             self._load(key)
 
     def _load(self, key: str | None) -> None:
-        if self._token is not None:
+        if self._token is not None:  # pragma: no branch - without one it is complete
             self._attempt(partial(self._ask, self._token, key))
         self._complete = self._complete or self._token is None
 
@@ -106,7 +106,7 @@ class SessionState(LastingMapping):
             if not self._is_finishing:
                 self._failure = failure
                 raise
-            if not self._complete:
+            if not self._complete:  # pragma: no branch - another thread met the failure first
                 log.warning(
                     "A session cannot be loaded for a finished response: it reads as empty."
                 )

@@ -257,7 +257,7 @@ class SessionHashes:
         reply = replies[at] if at < len(replies) else None
         if isinstance(reply, StoreUnavailable):
             raise reply
-        if reply is None or isinstance(reply, Exception):
+        if reply is None or isinstance(reply, Exception):  # pragma: no cover - in a cluster
             # Nothing is sent after a refusal.
             reply = self._redis.call(script)
         return self._committed(reply, token)

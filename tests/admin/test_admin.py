@@ -74,7 +74,7 @@ class TestWhere:
         assert 2 == interface.revoke_sessions(23)
 
     def test_no_application(self, valkey, caplog):
-        """Where the prefix of no application is known and none was given, that is said, once."""
+        """If the prefix of no application is known and none was given, that is said, once."""
         interface = RedisSessionInterface(shared_client(valkey))
         make_app(interface, SESSION_KEY_PREFIX="shop:")
         told = RedisSessionInterface(shared_client(valkey), prefix="session:")
@@ -104,7 +104,7 @@ class TestWhere:
         assert 2 == len(interface.list_sessions(23))
 
     def test_current_request_ends(self, site):
-        """Where a request ends its own session, its cookie goes as soon as it saves."""
+        """If a request ends its own session, its cookie goes as soon as it saves."""
         (browser,) = site.browsers(23, 1)
 
         def view():
@@ -341,7 +341,7 @@ class TestRevoke:
         assert [False, True, True] == live(first, second, third)
 
     def test_both_times(self, site):
-        """Where both are given, both must hold."""
+        """If both are given, both must hold."""
         first, second, third = site.browsers(23, 3)
         site.age(first.sid, 1000, "@seen", "@born", user_id=23)
         site.age(second.sid, 1000, "@seen", user_id=23)

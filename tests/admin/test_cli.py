@@ -242,7 +242,7 @@ class TestShow:
         assert "sku" not in out
 
     def test_values(self, site, browser):
-        """Values are shown where that is asked for, as Redis holds them."""
+        """Values are shown if that is asked for, as Redis holds them."""
         assert '11  cart = [{"sku":1}]\n' in run(site.app, "show", browser.sid, "--values").out
 
     def test_lone_surrogate(self, site, browser):
@@ -473,3 +473,12 @@ class TestRedisFails:
 
         assert 3 == failed.returncode
         assert 1 == failed.stderr.count("\n")
+
+
+def test_show_without_an_idle_lifetime(valkey):
+    """A session that does not tell how long it may be idle is shown all the same."""
+    site = Site(valkey)
+    (browser,) = site.browsers(23, 1)
+    site.redis.hdel(site.key(browser.sid), "@idle")
+
+    assert any(line.endswith(" -") for line in run(site.app, "show", browser.sid).lines)

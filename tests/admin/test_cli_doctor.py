@@ -9,7 +9,7 @@ import pytest
 
 from flask_redis_session.admin.doctor import IN_FLIGHT, Doctor
 from tests.admin.test_cli import KINDS, client_on
-from tests.support.commandline import make, run
+from tests.support.commandline import SHOP, make, on_a_terminal, run
 from tests.support.servers import Server
 from tests.support.webapp import Site, session
 
@@ -210,7 +210,7 @@ class TestWell:
         assert seen == site.redis.zscore("session:user:23", browser.sid)
 
     def test_index_of_another_type(self, site):
-        """Where something else is at the name of an index, the rest is mended."""
+        """If something else is at the name of an index, the rest is mended."""
         site.browsers(23, 1)
         gone, *_ = site.browsers(24, 1)
         site.later(LONG_AGO)
@@ -395,7 +395,7 @@ class TestOthers:
         assert before == state(nested)
 
     def test_deleted(self, site, others):
-        """They are deleted where that is asked for."""
+        """They are deleted if that is asked for."""
         site.redis.set("session:" + "x" * 43, "x")
         site.redis.set("session:user:5", "x")
         (browser,) = site.browsers(23, 1)
@@ -427,7 +427,7 @@ def test_for_people(site):
 
 
 def test_redis_fails_on_the_way(monkeypatch):
-    """Where Redis fails on the way, it says so and exits with 3."""
+    """If Redis fails on the way, it says so and exits with 3."""
     with Server() as server:
         site = Site(server)
         site.browsers(23, 1)
@@ -441,3 +441,18 @@ def test_redis_fails_on_the_way(monkeypatch):
         outcome = run(site.app, "doctor", status=3)
 
     assert outcome.error.startswith("Error: Redis failed: ")
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_asks_on_a_terminal(valkey, tmp_path, answer):
+    """Before it deletes what is not this library's it asks, and shows with a bar how far it is."""
+    redis = valkey.client()
+    redis.set("session:" + "x" * 43, "x")
+    redis.zadd("session:user:23", {"A" * 22: 1})
+    (tmp_path / "shop.py").write_text(SHOP % valkey.url)
+    status, screen = on_a_terminal(
+        tmp_path, "doctor", "--fix", "--delete-others", keys=f"{answer}\n"
+    )
+
+    assert "Delete every key under 'session:' that does not have this library's layout?" in screen
+    assert (status, redis.dbsize()) == ((0, 0) if answer == "y" else (1, 2))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
-import sys
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
 from flask_login import LoginManager
 
 from flask_redis_session.admin.cli.times import parse_when
+from flask_redis_session.admin.keyspace import KeySpace
 from flask_redis_session.login import remember_by_session
 from flask_redis_session.signals import session_ended
 from tests.admin.test_cli import KINDS, client_on
-from tests.support.commandline import make, run
+from tests.support.commandline import SHOP, make, on_a_terminal, run
 from tests.support.servers import Server
 from tests.support.webapp import Site, session
 
@@ -151,7 +147,7 @@ class TestConfirmation:
     """More than one session does not end without a yes."""
 
     def test_no_terminal(self, site):
-        """Where there is no terminal to ask, it is refused, and what helps is said."""
+        """If there is no terminal to ask, it is refused, and what helps is said."""
         browsers = site.browsers(23, 2)
         for arguments in (["revoke", 23], ["revoke-all"]):
             outcome = run(site.app, *arguments, "--json", status=1)
@@ -174,12 +170,7 @@ class TestConfirmation:
     def test_terminal(self, valkey, tmp_path, arguments, answer):
         """On a terminal it asks, and shows with a bar how far it is."""
         browsers = Site(valkey).browsers(23, 3)
-        (tmp_path / "shop.py").write_text(
-            "import flask, flask_redis_session\n"
-            "app = flask.Flask(__name__)\n"
-            f"app.config['SESSION_REDIS_URL'] = {valkey.url!r}\n"
-            "app.session_interface = flask_redis_session.RedisSessionInterface()\n"
-        )
+        (tmp_path / "shop.py").write_text(SHOP % valkey.url)
         status, screen = on_a_terminal(tmp_path, *arguments, keys=f"{answer}\n")
         whose = "of user '23'" if arguments == ["revoke", "23"] else "of all users"
 
@@ -193,34 +184,6 @@ class TestConfirmation:
             assert 1 == status
             assert "Aborted!" in screen
             assert [True] * 3 == live(*browsers)
-
-
-def on_a_terminal(folder, *arguments, keys):
-    """Call ``flask --app shop sessions`` on a terminal; return its status and its screen."""
-    mine, its = pty.openpty()
-    program = Path(sys.executable).with_name("flask")
-    with subprocess.Popen(
-        [program, "--app", "shop", "sessions", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "100", "TERM": "xterm"},
-        stdin=its,
-        stdout=its,
-        stderr=its,
-    ) as process:
-        os.close(its)
-        os.write(mine, keys.encode())
-        screen = b""
-        while chunk := _read(mine):
-            screen += chunk
-    os.close(mine)
-    return process.returncode, screen.decode()
-
-
-def _read(terminal):
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # how Linux says that nobody is at the other end any more
-        return b""
 
 
 class TestRevokeAll:
@@ -245,7 +208,7 @@ class TestRevokeAll:
             assert [] == site.interface.list_sessions(1)
 
     def test_anonymous(self, site):
-        """The sessions of nobody end too where that is asked for."""
+        """The sessions of nobody end too if that is asked for."""
         site.browsers(1, 2)
         visitor = site.browser()
         visitor.set(cart=1)
@@ -418,7 +381,7 @@ class TestRedisFailsOnTheWay:
 
     @pytest.mark.one_server("SESSION_REVOKE_WAIT is refused on a cluster")
     def test_unconfirmed(self, valkey):
-        """Where replicas are to have it and do not, that is said."""
+        """If replicas are to have it and do not, that is said."""
         site = Site(valkey, SESSION_REVOKE_WAIT=(1, 10))
         site.browsers(23, 2)
         for arguments in (["revoke", 23], ["revoke-all"]):
@@ -502,3 +465,24 @@ def test_cart_stays(site):
     run(site.app, "revoke", 23, "--yes")
 
     assert before == site.hash(browser.sid)
+
+
+def test_signed_in_between_the_look_and_the_end(valkey, monkeypatch):
+    """``revoke-all`` looks again at a session whose user changed after it was looked at."""
+    site = Site(valkey)
+    (browser,) = site.browsers(23, 1)
+    look = KeySpace._selected
+    looks: list[int] = []
+
+    def then_change(self, *arguments):
+        found = look(self, *arguments)
+        if not looks:
+            browser.sign_in(24)
+        looks.append(len(found))
+        return found
+
+    monkeypatch.setattr(KeySpace, "_selected", then_change)
+
+    assert 1 == run(site.app, "revoke-all", "--yes", "--json").json["ended"]
+    assert [1, 1] == looks
+    assert [False] == live(browser)

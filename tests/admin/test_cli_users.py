@@ -8,6 +8,7 @@ from datetime import datetime
 import pytest
 from flask import current_app
 
+from flask_redis_session import StoreUnavailable
 from flask_redis_session.admin.signed_in import SignedInUsers
 from tests.support.commandline import make, run
 from tests.support.webapp import Site
@@ -158,3 +159,14 @@ class TestUsers:
         assert most <= 10
         assert 5 == len(found.newest())
         assert found.has_more
+
+
+def test_redis_fails_in_the_lookup(valkey):
+    """If the lookup asks Redis and Redis fails, that is said, and the exit code is 3."""
+
+    def find(typed):
+        raise StoreUnavailable("Redis is away.")
+
+    site = Site(valkey, SESSION_USER_LOOKUP=find)
+
+    assert "Redis is away." in run(site.app, "list", "ann", status=3).error

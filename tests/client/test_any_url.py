@@ -59,7 +59,7 @@ def refused(config: dict[str, object]) -> bool:
 @unhurried
 @given(urls.filter(lambda url: not url.strip().startswith("embedded")))
 def test_any_text(url):
-    """Any text is accepted or a SettingError, also where the time for replicas depends on it."""
+    """Any text is accepted or a SettingError, also if the time for replicas depends on it."""
     config = {"SESSION_REDIS_URL": url, "SESSION_REVOKE_WAIT": (1, 500)}
 
     if accepted(url):

@@ -136,7 +136,7 @@ def test_client_of_ones_own(valkey):
 
 @pytest.mark.one_server("about the clients of one server")
 def test_chosen(valkey, pytestconfig):
-    """Sites have the client and the server that the command line chooses, where none is named."""
+    """Sites have the client and the server that the command line chooses, if none is named."""
     chosen = pytestconfig.option
     client = Site(valkey).client
     options = client.connection_pool.connection_kwargs

@@ -259,7 +259,7 @@ def test_index_moves(cluster, ends):
 @pytest.mark.parametrize("ends", [True, False], ids=["moved", "on the move"])
 @pytest.mark.parametrize("command", [["revoke-all", "--yes"], ["count"], ["doctor"]], ids=" ".join)
 def test_slots_move_meanwhile(cluster, monkeypatch, command, ends):
-    """Where keys go to a node that was looked through already, ``flask sessions`` says so."""
+    """If keys go to a node that was looked through already, ``flask sessions`` says so."""
     site = Site(cluster, SESSION_REDIS_URL=patient(cluster))
     make(site.redis, None, 90)
     victims = make(site.redis, 23, 90)
@@ -284,7 +284,7 @@ def test_slots_move_meanwhile(cluster, monkeypatch, command, ends):
     monkeypatch.undo()
 
     assert "Slots of the cluster are on the move or without a node" in outcome.error
-    # A second run is a whole one, also where the move has not come to its end.
+    # A second run is a whole one, also if the move has not come to its end.
     run(site.app, *command)
     if command[0] == "revoke-all":
         assert [] == [sid for sid in victims if site.redis.exists(site.key(sid))]
@@ -320,7 +320,7 @@ def test_slot_on_the_move(cluster, monkeypatch):
 
 
 def test_slots_both_ways(cluster):
-    """Where keys go both ways between two nodes, there is no order, and that is said."""
+    """If keys go both ways between two nodes, there is no order, and that is said."""
     site = Site(cluster, SESSION_REDIS_URL=patient(cluster))
     first, second, _ = cluster.nodes
     open_slot(0, first, second)

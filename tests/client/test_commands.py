@@ -1,4 +1,4 @@
-"""The way to Redis: EVALSHA, with EVAL where the server has lost the script."""
+"""The way to Redis: EVALSHA, with EVAL if the server has lost the script."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def _waiting(server, threads):
 
 
 def test_save_that_ended_its_session(server):
-    """A save is not sent again where only the script of the index had been lost."""
+    """A save is not sent again if only the script of the index had been lost."""
     site = Site(server)
     browser = site.browser()
     browser.sign_in(23, permanent=True)

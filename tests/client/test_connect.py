@@ -14,6 +14,8 @@ import pytest
 import redis
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
+from flask_redis_session.client.library import library_of
+from flask_redis_session.client.options import Hidden
 from flask_redis_session.client.url import check_url, connect
 from flask_redis_session.errors import SettingError
 from tests.support.servers import (
@@ -278,7 +280,7 @@ def test_a_url_can_be_checked_alone(url: str, told: str) -> None:
 
 
 def test_a_check_asks_no_server() -> None:
-    """``check_url`` passes a good URL where nothing listens, be it a cluster's."""
+    """``check_url`` passes a good URL also if nothing listens, be it a cluster's."""
     for scheme in ("redis", "redis+cluster"):
         check_url(f"{scheme}://127.0.0.1:{free_port()}")
 
@@ -375,7 +377,7 @@ def test_a_wrong_password_is_not_shown(servers: Servers, caplog: pytest.LogCaptu
     ],
 )
 def test_a_refused_connection_fails_soon(url: str) -> None:
-    """Where nothing listens, a command fails in bounded time with a ConnectionError."""
+    """If nothing listens, a command fails in bounded time with a ConnectionError."""
     error, seconds = _failure(connect(url.format(port=free_port())))
 
     assert isinstance(error, redis.ConnectionError)
@@ -385,7 +387,7 @@ def test_a_refused_connection_fails_soon(url: str) -> None:
 @pytest.mark.parametrize("url", ["url", "unix_url"])
 @pytest.mark.one_server("is about the connections to one server")
 def test_a_hanging_server_fails_soon(valkey: Server, url: str) -> None:
-    """Where a server hangs, a command fails in bounded time, over whatever connection."""
+    """If a server hangs, a command fails in bounded time, over whatever connection."""
     client = connect(getattr(valkey, url))
     client.get("key")
     valkey.pause()
@@ -402,7 +404,7 @@ def test_a_hanging_server_fails_soon(valkey: Server, url: str) -> None:
 
 
 def test_a_full_queue_of_connections_fails_soon() -> None:
-    """Where a host does not even take the connection, a command fails in bounded time."""
+    """If a host does not even take the connection, a command fails in bounded time."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -463,7 +465,7 @@ def test_hanging_sentinels_fail_soon(sentinels: SentinelSet) -> None:
 
 
 def test_one_hanging_sentinel_is_passed_over(sentinels: SentinelSet) -> None:
-    """Where the first sentinel hangs, the next one is asked within the same command."""
+    """If the first sentinel hangs, the next one is asked within the same command."""
     client = connect(sentinels.url)
     sentinels.sentinels[0].pause()
     try:
@@ -475,7 +477,7 @@ def test_one_hanging_sentinel_is_passed_over(sentinels: SentinelSet) -> None:
 
 
 def test_a_cluster_that_is_down_fails_soon() -> None:
-    """Where no node of a cluster listens, making its client is a ConnectionError at once."""
+    """If no node of a cluster listens, making its client is a ConnectionError at once."""
     began = time.monotonic()
     with pytest.raises(redis.ConnectionError):
         connect(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}")
@@ -484,7 +486,7 @@ def test_a_cluster_that_is_down_fails_soon() -> None:
 
 
 def test_a_hanging_cluster_fails_soon(cluster: Cluster) -> None:
-    """Where all nodes of a cluster hang, commands and new clients fail in bounded time."""
+    """If all nodes of a cluster hang, commands and new clients fail in bounded time."""
     client = connect(cluster.url)
     client.set("key", "value")
     for node in cluster.nodes:
@@ -759,3 +761,16 @@ def test_a_client_goes_on_after_a_fork(valkey: Server) -> None:
 
     assert 0 == status
     assert b"value" == client.get("key")
+
+
+def test_what_is_hidden():
+    """A text that is hidden among the options shows in no way of printing it."""
+    secret = Hidden("precious")
+
+    assert ["'***'", "***", "***", "***"] == [repr(secret), str(secret), f"{secret}", f"{secret:s}"]
+    assert "precious" == secret[:]
+
+
+def test_a_client_of_no_library():
+    """A client that extends neither library is taken for one of redis-py's."""
+    assert "redis" == library_of(object())

@@ -12,6 +12,7 @@ import valkey as valkey_library
 from flask_redis_session import StoreUnavailable, WrongType
 from flask_redis_session.client.commands import Commands
 from flask_redis_session.client.fast import FastPool
+from flask_redis_session.client.once import sent_once
 from flask_redis_session.client.script import Script
 from flask_redis_session.client.url import connect
 from tests.failure.proxy import Proxy
@@ -302,3 +303,14 @@ def _stale(pool):
         return connection._sock is None or connection.is_stale()
     finally:
         pool.release(connection)
+
+
+def test_a_refusal_at_the_connection(valkey, monkeypatch):
+    """A refusal that is a kind of lost connection stays what it is: nothing was carried out."""
+
+    def refuse(*arguments):
+        raise redis.BusyLoadingError("LOADING")
+
+    monkeypatch.setattr(redis.client.Pipeline, "_execute_pipeline", refuse)
+    with pytest.raises(redis.BusyLoadingError):
+        sent_once(connect(valkey.url), [("PING",)])

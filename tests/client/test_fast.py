@@ -11,7 +11,7 @@ from redis import _parsers
 from redis.connection import Connection, ConnectionPool
 
 from flask_redis_session.client.connection import careful
-from flask_redis_session.client.fast import FastPool, FastRedis
+from flask_redis_session.client.fast import FastPool, FastRedis, _dict_of
 from flask_redis_session.client.pieces import in_one_piece
 from flask_redis_session.client.script import Script
 from flask_redis_session.client.url import connect
@@ -223,3 +223,21 @@ def test_an_end_in_the_middle(valkey):
     )
 
     assert [2, 3] == [found[0], found[2]]
+
+
+def test_a_connection_of_before_a_fork_is_given_back(valkey):
+    """A child never hands out a connection that it has from its parent."""
+    client = connect(valkey.url)
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    connection.pid -= 1
+    pool.release(connection)
+
+    assert connection is not pool.get_connection()
+    connection.disconnect()
+    client.close()
+
+
+def test_a_reply_that_is_a_dict_already():
+    """By RESP3 a hash comes as one."""
+    assert {b"a": b"1"} == _dict_of({b"a": b"1"}) == _dict_of([b"a", b"1"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,3 +116,19 @@ def test_at_once(client: Any) -> None:
         thread.join()
 
     assert [] == wrong
+
+
+def test_never_opened(valkey: Any, package: Any) -> None:
+    """A place of a blocking pool that has no connection yet stays one."""
+    pool = package.BlockingConnectionPool(host=HOST, port=valkey.port, max_connections=SIZE)
+    client = getattr(package, type_of(package))(connection_pool=pool)
+    client.ping()
+    close_idle(client)
+
+    assert SIZE == len(use_all(client))
+    pool.disconnect()
+
+
+def test_of_another_kind() -> None:
+    """A pool of a kind that is not known is left alone."""
+    close_idle(SimpleNamespace(connection_pool=object()))

@@ -13,6 +13,7 @@ import valkey as valkey_library
 
 from flask_redis_session import RevocationIncomplete, StoreUnavailable
 from flask_redis_session.client.commands import Commands
+from flask_redis_session.client.shape import is_odd
 from flask_redis_session.client.url import connect
 from tests.support.commandline import make, run
 from tests.support.servers import HOST
@@ -132,3 +133,10 @@ def test_read_otherwise(valkey: Any) -> None:
     way = Commands(lambda: connect(valkey.url))
     with pytest.raises(StoreUnavailable):
         way.understood(lambda reply: reply["run_id"], {})
+
+
+def test_page_that_is_no_pair() -> None:
+    """A page is a cursor and what was found, and nothing else."""
+    assert is_odd(("SCAN", 0), 7)
+    assert is_odd(("SCAN", 0), [0])
+    assert not is_odd(("SCAN", 0), [0, []])

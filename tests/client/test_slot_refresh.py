@@ -1,4 +1,4 @@
-"""What threads wait for where the nodes of a cluster hang."""
+"""What threads wait for if the nodes of a cluster hang."""
 
 from __future__ import annotations
 

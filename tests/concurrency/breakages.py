@@ -4,7 +4,7 @@ Each is applied in a process that ends with the test.
 
 Not among them is what a crowd overlooks: that a removal from an index does not look whether the
 session was put there again takes a creation that is sent twice with a revocation right in between,
-which ``test_interleaving.py`` has; and without ``GT`` a score moves back only where a server's
+which ``test_interleaving.py`` has; and without ``GT`` a score moves back only if a server's
 clock does. Nor is that a rotation keeps another live secret open: no session of a crowd has two.
 """
 

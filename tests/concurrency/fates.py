@@ -11,11 +11,11 @@ import redis
 def exchanged(connection: Any, send: Callable[[], Any], fate: str) -> Any:
     """Send a command and return its reply, unless its fate is another.
 
-    :param connection: what ends where the fate is not *ok*.
+    :param connection: what ends if the fate is not *ok*.
     :param send: sends it.
     :param fate: *cut*: it does not arrive; *lost*: it is carried out, and no reply comes;
         *refused*: the server has no memory for it.
-    :raises redis.ConnectionError: where it is cut or lost.
+    :raises redis.ConnectionError: if it is cut or lost.
     :raises redis.ResponseError: if it is refused.
     """
     if fate == "refused":

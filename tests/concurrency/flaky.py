@@ -21,7 +21,7 @@ from tests.concurrency.fates import exchanged
 #: *given up*: it is lost as often as the client tries.
 Fault = Literal["resent", "given up"]
 
-#: How long at most a thread lingers, in seconds: where all of a process do, nobody ends it.
+#: How long at most a thread lingers, in seconds: if all of a process do, nobody ends it.
 PATIENCE = 0.02
 
 

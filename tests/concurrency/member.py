@@ -335,7 +335,7 @@ class Member:
             return
         sid = Token.read(cookie).sid
         event = self._begin(kind)
-        # As Redis does it where the time has come.
+        # As Redis does it if the time has come.
         if self.site.plain.delete(f"{PREFIX}{sid}"):
             event.ends.append((sid, "expired", time.monotonic()))
         self._end(event)
@@ -419,7 +419,7 @@ class Member:
         luck = self._luck()
         with self.site.client.lucky(luck):
             try:
-                # As from another place, also where it happens in the middle of a request.
+                # As from another place, also if it happens in the middle of a request.
                 event.result = Context().run(call, event)
             except StoreUnavailable:
                 event.status = 503

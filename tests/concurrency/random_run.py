@@ -74,7 +74,7 @@ class RandomRun:
     def history(self, operations: int) -> History:
         """Let the crowd do so many operations, and return what was done and seen.
 
-        :raises Problem: where a thread failed.
+        :raises Problem: if a thread failed.
         """
         self._server.flush()
         rounds = max(1, round(operations / ROUND))

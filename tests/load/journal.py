@@ -77,7 +77,7 @@ class Journal:
 
         :param kind: of the request.
         :param got: the answer.
-        :param expected: its status where Redis works.
+        :param expected: its status if Redis works.
         """
         with self._lock:
             self.answers[kind, got.status] += 1

@@ -57,14 +57,14 @@ class Line:
     def get(self, path: str, cookie: str | None = None) -> Got:
         """Ask for a page.
 
-        :raises Cut: where the connection ended without an answer.
+        :raises Cut: if the connection ended without an answer.
         """
         return self._ask("GET", path, cookie)
 
     def post(self, path: str, cookie: str | None = None, **form: str) -> Got:
         """Send a form.
 
-        :raises Cut: where the connection ended without an answer.
+        :raises Cut: if the connection ended without an answer.
         """
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
         return self._ask("POST", path, cookie, urlencode(form), kind)
@@ -72,7 +72,7 @@ class Line:
     def post_json(self, path: str, content: Any) -> Got:
         """Send JSON.
 
-        :raises Cut: where the connection ended without an answer.
+        :raises Cut: if the connection ended without an answer.
         """
         return self._ask(
             "POST", path, None, json.dumps(content), {"Content-Type": "application/json"}

@@ -117,7 +117,7 @@ class Walker(threading.Thread):
     def fetched(
         self, kind: str, line: Line, path: str, cookie: str | None = None, *, expected: int = 200
     ) -> Got | None:
-        """Send a request that may be sent again where a connection ended without an answer."""
+        """Send a request that may be sent again if a connection ended without an answer."""
         return self.asked(kind, lambda: line.get(path, cookie), tries=4, expected=expected)
 
 
@@ -456,7 +456,7 @@ class Person(Walker):
         return sum(1 for tab in tabs if tab.cookie and not tab.doubtful)
 
     def _end(self, how: str, tabs: list[Tab], got: Got | None, *, least: int = 0) -> None:
-        """Note that these sessions are ended; where there is no answer, that they may be."""
+        """Note that these sessions are ended; if there is no answer, that they may be."""
         # What is sent again because the reply was lost finds the sessions dead, and counts none.
         counts = got is not None and least and self.journal.is_calm(got)
         if got is not None and counts and least > got.json["ended"]:

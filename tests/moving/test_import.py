@@ -8,6 +8,7 @@ import flask
 import pytest
 from werkzeug.test import EnvironBuilder
 
+from flask_redis_session import StoreUnavailable
 from flask_redis_session.request.codec import decode
 from tests.moving.old import SOURCES, NewSite, OldSite, new_cookie, until
 from tests.support.webapp import each, session
@@ -648,3 +649,45 @@ class TestFailure:
         fields = site.hash(browser.sid)
 
         assert (b"23", [1]) == (fields[b"@user"], decode(fields[b"cart"]))
+
+
+def test_told_that_nothing_changed(old, site):
+    """``session.modified = False`` alone carries nothing over; the next request does."""
+    browser = site.comes(old.cookie(user_id=23))
+    browser.visit(lambda: setattr(session, "modified", False))
+
+    assert [] == site.sessions()
+    assert {"user_id": 23} == browser.read()
+
+
+def test_redis_fails_twice_in_a_request(server, monkeypatch):
+    """A view that goes on after a 503's cause meets it again, at once."""
+    site = NewSite(server)
+    browser = site.comes(OldSite().cookie(user_id=23))
+    asked = []
+
+    def fail(*arguments, **how):
+        asked.append(arguments)
+        raise StoreUnavailable("Redis is away.")
+
+    def view():
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                session["user_id"]
+
+    with monkeypatch.context() as away:
+        away.setattr(type(site.mover), "carry", fail)
+        browser.visit(view)
+
+    assert 1 == len(asked)
+    assert {"user_id": 23} == browser.read()
+
+
+def test_signed_out_by_the_first_request(server):
+    """What is carried over and ended in one request leaves no cookie to delete but the old one."""
+    site = NewSite(server, SESSION_COOKIE_NAME="shop", SESSION_IMPORT_COOKIE_NAME="session")
+    browser = site.comes(OldSite().cookie(user_id=23))
+    answer = browser.visit(lambda: (session["user_id"], session.clear()))
+
+    assert ["session"] == [cookie.name for cookie in answer.cookies]
+    assert [] == site.sessions()

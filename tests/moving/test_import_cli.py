@@ -252,3 +252,13 @@ def test_doctor(old, site):
     assert ["other-layout"] == [found["kind"] for found in outcome["findings"]]
     assert "SESSION_IMPORT" in run(site.app, "doctor", "--fix", "--delete-others", status=2).error
     assert {"user_id": 24} == site.comes(other).read()
+
+
+def test_without_expiry(old, site):
+    """An old session that never expires lives here for as long as any other."""
+    cookie = old.cookie(user_id=23)
+    site.redis.persist(f"session:{cookie}")
+    run(site.app, "import")
+    (key,) = site.sessions()
+
+    assert 0 < site.redis.ttl(site.key(key)) <= 31 * 86400

@@ -424,3 +424,16 @@ def test_refused_command(valkey, command, comes_before):
     assert {"user_id": 23} == site.comes(cookie).read()
     client.close()
     valkey.ask("ACL", "DELUSER", "half")
+
+
+@pytest.mark.parametrize("kind", ["cookie", "flask-session"])
+def test_secret_key_that_was_taken_away(server, kind):
+    """Without the key that signed them, no old cookie is believed."""
+    signs = {"SESSION_USE_SIGNER": True} if kind == "flask-session" else {}
+    old = OldSite(server if signs else None, **signs)
+    site = NewSite(server, sources=[kind], **signs)
+    cookie = old.cookie(user_id=23)
+    site.app.secret_key = None
+
+    assert {} == site.comes(cookie).read()
+    assert [] == site.sessions()

@@ -9,6 +9,7 @@ import pytest
 
 from flask_redis_session import session
 from tests.neighbours.browsing import Shop
+from tests.support.examples import blocks
 
 
 def add_way_out(app: flask.Flask) -> None:
@@ -178,8 +179,12 @@ def test_flask_admin(valkey, devices, tmp_path):
     assert "erfolgreich" not in device.visit("/admin/books/").text
 
 
-def test_flask_security(valkey, devices, tmp_path):
-    """People sign in by its own pages; the index has what its users give as their id."""
+@pytest.mark.parametrize("by_the_page", [False, True])
+def test_flask_security(valkey, devices, tmp_path, by_the_page):
+    """People sign in by its own pages; the index has what its users give as their id.
+
+    With the datastore of docs/flask-security.md, a change of password ends the other sessions.
+    """
     security = pytest.importorskip("flask_security")
     fsqla: Any = pytest.importorskip("flask_security.models.fsqla_v3")
     from flask_sqlalchemy import SQLAlchemy
@@ -207,9 +212,11 @@ def test_flask_security(valkey, devices, tmp_path):
     class User(db.Model, fsqla.FsUserMixin):  # type: ignore[misc,name-defined]
         pass
 
-    app.security = security.Security(  # type: ignore[attr-defined]
-        app, security.SQLAlchemyUserDatastore(db, User, Role)
-    )
+    told: dict[str, Any] = {"sessions": shop.interface}
+    for code in blocks("docs/flask-security.md"):
+        exec(code, told)  # noqa: S102
+    store = told["Datastore"] if by_the_page else security.SQLAlchemyUserDatastore
+    app.security = security.Security(app, store(db, User, Role))  # type: ignore[attr-defined]
     with app.app_context():
         db.create_all()
         password = security.hash_password("correct horse")
@@ -231,7 +238,7 @@ def test_flask_security(valkey, devices, tmp_path):
         one.visit("/login")
         text = one.submit("password", email="ann@example.org", password="correct horse").text
         assert "for ann@example.org" == text
-    assert 2 == len(shop.index(user_id))
+    assert 2 == len(shop.index(user_id)) == len(told["signed_in_devices"](ann))
 
     laptop.visit("/change")
     changed = laptop.submit(
@@ -241,8 +248,14 @@ def test_flask_security(valkey, devices, tmp_path):
         new_password_confirm="battery staple",
     )
     assert "for ann@example.org" == changed.text
+    assert (0 if by_the_page else 1) == len(shop.interface.list_sessions(user_id))
     assert "for ann" not in phone.visit("/private").text
-    assert "ended 1" == laptop.post("/everywhere").text
+    if by_the_page:
+        with app.app_context():
+            ann = app.security.datastore.find_user(email="ann@example.org")  # type: ignore[attr-defined]
+            assert 1 == told["sign_out_everywhere"](ann)
+    else:
+        assert "ended 1" == laptop.post("/everywhere").text
     assert "for ann" not in laptop.visit("/private").text
 
 

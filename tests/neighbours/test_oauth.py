@@ -7,9 +7,10 @@ from typing import Any
 import flask
 import pytest
 
-from flask_redis_session import session
+from flask_redis_session import RedisSessionInterface, session
 from tests.neighbours.browsing import Shop
 from tests.neighbours.provider import CLIENT_ID, CLIENT_SECRET
+from tests.support.examples import blocks
 
 
 def add_pages(app: flask.Flask, user: str) -> None:
@@ -52,41 +53,60 @@ def check(shop, device, start):
 
 
 def test_authlib(valkey, provider, devices):
-    """Authlib: its token and its user, objects of its own, are kept as the dicts that they are."""
-    client = pytest.importorskip("authlib.integrations.flask_client")
-    shop = Shop(valkey, SESSION_USER_KEY="user.sub")
-    app = shop.app
+    """Authlib, as docs/oauth.md tells: its token and its user are kept as plain dicts."""
+    pytest.importorskip("authlib")
+    page, _ = blocks("docs/oauth.md")
+    app = flask.Flask("shop")
+    app.config["SESSION_REDIS"] = valkey.client()
+    sessions = RedisSessionInterface()
+    sessions.init_app(app)
+    known = {
+        "app": app,
+        "CLIENT_ID": CLIENT_ID,
+        "CLIENT_SECRET": CLIENT_SECRET,
+        "PROVIDER": provider,
+    }
+    exec(page, known)  # noqa: S102
     add_pages(app, "user")
-    oauth = client.OAuth(app)
-    oauth.register(
-        "house",
-        client_id=CLIENT_ID,
-        client_secret=CLIENT_SECRET,
-        server_metadata_url=f"{provider}/.well-known/openid-configuration",
-        client_kwargs={"scope": "openid profile", "code_challenge_method": "S256"},
-    )
-
-    @app.get("/login")
-    def login() -> Any:
-        return oauth.house.authorize_redirect(flask.url_for("back", _external=True))
-
-    @app.get("/back")
-    def back() -> Any:
-        token = oauth.house.authorize_access_token()
-        flask.session["token"] = token
-        flask.session["user"] = token["userinfo"]
-        return flask.redirect("/")
 
     @app.get("/at-the-provider")
     def at_the_provider() -> Any:
-        found = oauth.house.get(f"{provider}/userinfo", token=flask.session["token"])
+        found = known["oauth"].house.get(f"{provider}/userinfo", token=flask.session["token"])
         return str(found.json()["email"])
 
     device = devices(app)
-    check(shop, device, "/login")
-    late = device()
-    sign_in(late, "/login", "ann")
-    assert "ann@example.org" == late.visit("/at-the-provider").text
+    laptop, phone, bob = (device() for _ in range(3))
+    for visitor, person in ((laptop, "ann"), (phone, "ann"), (bob, "bob")):
+        sign_in(visitor, "/sign-in", person)
+    kept = valkey.client().hkeys(f"session:{laptop.cookie.split('.')[0]}")
+
+    assert "Ann, ann-7f3a" == laptop.visit("/").text
+    assert "ann@example.org" == laptop.visit("/at-the-provider").text
+    assert {b"user", b"token", b"cart"} == {key for key in kept if not key.startswith(b"@")}
+    assert 2 == len(sessions.list_sessions("ann-7f3a"))
+    assert "2 sessions ended" == laptop.post("/sign-out-everywhere").text
+    assert ["nobody", "nobody"] == [one.visit("/").text for one in (laptop, phone)]
+    assert "Bob, bob-7f3a" == bob.visit("/").text
+
+
+def test_several_providers(valkey):
+    """The id of docs/oauth.md has the provider in it, so that two people stay two."""
+    app = flask.Flask("shop")
+    app.config["SESSION_REDIS"] = valkey.client()
+    sessions = RedisSessionInterface()
+    sessions.init_app(app)
+    known: dict[str, Any] = {"session": flask.session}
+    exec(blocks("docs/oauth.md")[1], known)  # noqa: S102
+
+    @app.post("/in/<provider>")
+    def enter(provider: str) -> str:
+        known["sign_in_as"](provider, "1", "Ann")
+        return ""
+
+    for name in ("house", "club", "club"):
+        app.test_client().post(f"/in/{name}")
+
+    assert [1, 2] == [len(sessions.list_sessions(f"{name}:1")) for name in ("house", "club")]
 
 
 def test_flask_dance(valkey, provider, devices):

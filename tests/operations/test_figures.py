@@ -280,3 +280,11 @@ def test_in_threads(site: Site) -> None:
 
     assert sorted(2 * [n + 1 for n in range(8)]) == sorted(each["figures"].written for each in said)
     assert {1} == {each["figures"].round_trips for each in said}
+
+
+def test_a_reply_without_a_command():
+    """A reply that was not asked for counts its bytes, and no time."""
+    meter = Meter(None)
+    meter.hears([b"four"])
+
+    assert (0.0, len("$4\r\nfour\r\n")) == (meter.seconds, meter.bytes_received)

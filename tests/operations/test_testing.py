@@ -357,3 +357,13 @@ def test_redis_fails(fragile: Any) -> None:
 
     with pytest.raises(StoreUnavailable):
         sign_in(site.app.test_client(), 23)
+
+
+def test_isolated_and_never_used(valkey):
+    """A test that uses no session leaves nothing to remove."""
+    app = flask.Flask("shop")
+    RedisSessionInterface().init_app(app)
+    with isolated(app, valkey.url):
+        pass
+
+    assert 0 == valkey.client().dbsize()

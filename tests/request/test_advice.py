@@ -76,7 +76,7 @@ def test_no_advice(
 
 @pytest.mark.parametrize("host", ["evil.example", "a b", "[::1"])
 def test_untrusted_host(valkey: Server, host: str) -> None:
-    """A host that is not trusted is refused, as by Flask, also where a session begins."""
+    """A host that is not trusted is refused, as by Flask, also if a session begins."""
     app = application(valkey, TRUSTED_HOSTS=["example.com"])
     app.before_request(lambda: session.update(visits=1))
 

@@ -138,7 +138,7 @@ def test_before_the_future(site):
 
 
 def test_index_that_lags_behind(site):
-    """It is the session's own last-seen that counts, where the index has an older one."""
+    """It is the session's own last-seen that counts, also if the index has an older one."""
     first, second = site.browsers(23, 2)
     site.redis.zincrby("session:user:23", -1000, second.sid)
 
@@ -276,7 +276,7 @@ def test_twice(site):
 
 @pytest.mark.parametrize("user_id", [None, 23])
 def test_without_an_index(site, user_id):
-    """The current session ends also where the index that it was in has been evicted."""
+    """The current session ends also if the index that it was in has been evicted."""
     (browser,) = site.browsers(23, 1)
     thief = browser.twin()
     site.redis.delete("session:user:23")
@@ -289,7 +289,7 @@ def test_without_an_index(site, user_id):
 
 
 def test_ended_meanwhile(site):
-    """The current session is given up also where another request has just ended it."""
+    """The current session is given up also if another request has just ended it."""
     (browser,) = site.browsers(23, 1)
 
     def view():

@@ -732,3 +732,57 @@ class TestPage:
 def end_all():
     """End every session of whoever is signed in."""
     return session.clear_user_sessions()
+
+
+class TestParts:
+    """What of Flask-Login is there, and what is not."""
+
+    def test_remember_cookie_of_another_application(self, valkey):
+        """An application that shares the LoginManager reads its own remember cookies."""
+        manager = LoginManager()
+        manager.user_loader(User)
+        sites = [Site(valkey, prefix=prefix) for prefix in ("one:", "two:")]
+        for one in sites:
+            one.app.secret_key = "the same"
+            manager.init_app(one.app)
+        remember_by_session(sites[0].app)
+
+        assert [None, "ann"] == [returning(one).visit(who).value for one in sites]
+
+    @pytest.mark.parametrize("name", ["_set_cookie", "_update_remember_cookie"])
+    def test_unknown_version(self, valkey, name, monkeypatch):
+        """A Flask-Login that lacks what is replaced is refused, with the name of that."""
+        monkeypatch.delattr(LoginManager, name)
+        app = make_app(RedisSessionInterface(redis=client_of(valkey)))
+        app.secret_key = "for Flask-Login"
+        manager = LoginManager()
+        app.login_manager = manager  # type: ignore[attr-defined]
+
+        with pytest.raises(RuntimeError, match=name):
+            remember_by_session(app)
+
+
+def test_a_session_and_a_cookie_of_nobody(valkey):
+    """If the user of both is gone, nobody is signed in, and the session keeps what it holds."""
+    site = login_site(valkey, until=SOON)
+    browser = site.browser()
+    browser.visit(lambda: session.update(_user_id="nobody", a=1))
+    with site.app.test_request_context():
+        cookie = encode_cookie("nobody")
+    browser.client.set_cookie("remember_token", cookie)
+
+    assert browser.visit(who).value is None
+    assert {"_user_id": "nobody", "a": 1}.items() <= browser.read().items()
+
+
+def test_a_manager_without_hooks(valkey):
+    """A LoginManager that never looked after the responses of the application is enough."""
+    site = Site(valkey)
+    site.app.secret_key = "for Flask-Login"
+    manager = LoginManager()
+    manager.user_loader(User)
+    site.app.login_manager = manager  # type: ignore[attr-defined]
+    remember_by_session(site.app)
+    browser = site.browser()
+
+    assert ["session"] == names(browser.visit(sign_in(remember=True)))

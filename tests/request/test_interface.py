@@ -143,7 +143,7 @@ class TestCaches:
         ],
     )
     def test_vary(self, site, expected, view):
-        """A response varies by the cookie exactly where the session was used."""
+        """A response varies by the cookie exactly if the session was used."""
         browser = site.browser()
         browser.set(a=1)
 

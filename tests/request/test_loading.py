@@ -202,7 +202,7 @@ class TestInterleaved:
         return site.visitor.visit(held, status=status)
 
     def test_ended(self, site):
-        """Where the session ended meanwhile the rest cannot be read, and nothing is written."""
+        """If the session ended meanwhile the rest cannot be read, and nothing is written."""
 
         def view():
             session["late"] = 1
@@ -215,7 +215,7 @@ class TestInterleaved:
         assert answer.cookie is None
 
     def test_rotated(self, site):
-        """Where the secret was rotated meanwhile the same, and no cookie is touched."""
+        """If the secret was rotated meanwhile the same, and no cookie is touched."""
 
         def view():
             session["late"] = 1

@@ -402,7 +402,7 @@ def test_thread_reads_while_the_session_is_saved(valkey, monkeypatch):
 
 
 def test_keys_of_a_class_of_their_own(valkey):
-    """A key that is an enumeration's is the text that it is, also where that begins with @."""
+    """A key that is an enumeration's is the text that it is, also if that begins with @."""
 
     class Key(str, enum.Enum):
         AT = "@at"

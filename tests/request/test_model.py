@@ -278,7 +278,7 @@ class Requests(RuleBasedStateMachine):
         user=st.sampled_from(USERS), key=st.sampled_from(["user_id", "_user_id"]), steps=some("any")
     )
     def sign_in(self, user: Any, key: str, steps: list[Step]) -> None:
-        """Serve a request that signs in: its old cookie is dead where somebody else was."""
+        """Serve a request that signs in: its old cookie is dead if somebody else was."""
         before, whose = self.browser.cookie, self.user()
         self.serve("/", [*steps, (assign, (key, user))], looks=False)
         if before is not None and whose != self.user():

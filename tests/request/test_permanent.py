@@ -199,7 +199,7 @@ class TestDeadCookies:
 
     @pytest.mark.xfail(strict=True, reason="a rotation elsewhere is not known for a touch interval")
     def test_rotated_by_another_worker(self, valkey):
-        """Nor does it where another process rotated the secret."""
+        """Nor does it if another process rotated the secret."""
         _, browser = permanent_site(valkey)
         late = Site(valkey, SESSION_PERMANENT=True).browser()
         late.cookie = browser.cookie

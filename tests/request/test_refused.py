@@ -215,7 +215,7 @@ class TestRotated:
         assert f"session {browser.sid} is rotated" in caplog.text
 
     def test_told_where_the_cookie_was_dead_before(self, browser):
-        """So it is where the secret had been rotated away before the request began."""
+        """So it is if the secret had been rotated away before the request began."""
         rotate(browser)
 
         with heard(save_refused) as refused:

@@ -240,7 +240,7 @@ class TestMaxPerUser:
     """SESSION_MAX_PER_USER: how many sessions a user has. Signals: test_signals.py."""
 
     def test_two_sign_ins_at_once_with_a_limit(self, valkey: Server) -> None:
-        """Of two sign-ins at once, one stays where SESSION_MAX_PER_USER allows one."""
+        """Of two sign-ins at once, one stays if SESSION_MAX_PER_USER allows one."""
         app = Flask(__name__)
         app.config["SESSION_MAX_PER_USER"] = 1
         app.session_interface = RedisSessionInterface(redis=valkey.client())
@@ -422,7 +422,7 @@ class TestRevokeWait:
         assert names == set(replica.ask("KEYS", "*"))
 
     def test_unconfirmed(self, pair):
-        """Where the replica hangs, the sessions are ended and the call says what it could not."""
+        """If the replica hangs, the sessions are ended and the call says what it could not."""
         primary, replica = pair
         site = Site(primary, SESSION_REVOKE_WAIT=(1, 50))
         site.browsers(23, 3)
@@ -435,7 +435,7 @@ class TestRevokeWait:
         assert set() == site.names()
 
     def test_nothing_to_confirm(self, fragile, hasty_client):
-        """Where no session was ended, nothing is waited for."""
+        """If no session was ended, nothing is waited for."""
         site = Site(fragile, redis=hasty_client, SESSION_REVOKE_WAIT=(1, 50))
 
         with site.app.app_context():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import flask
 import pytest
@@ -218,7 +219,7 @@ def test_wrong_prefix_argument(value):
 
 
 def test_assigned_interface_checks_at_the_first_request():
-    """Where the interface is only assigned, its settings are read by the first request."""
+    """If the interface is only assigned, its settings are read by the first request."""
     app = flask.Flask("app")
     app.config["SESSION_LOAD"] = "lazy"
     app.testing = True
@@ -468,3 +469,16 @@ class TestMerge:
         error = refused(SESSION_USER_KEY=keys, SESSION_MERGE={named: rule})
 
         assert f"SESSION_MERGE: holds {named!r}" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("client", "says"),
+    [
+        (SimpleNamespace(master_for=None), "give the primary's client"),
+        (redis.Redis().pipeline(), "not a pipeline"),
+    ],
+)
+def test_what_is_no_client(client, says):
+    """A set of Sentinels, or a pipeline, is refused, and the error says what to give."""
+    with pytest.raises(SettingError, match=says):
+        read_settings({"SESSION_REDIS": client}, redis=None, prefix=None)

@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from flask_redis_session.devices import blueprint
+from flask_redis_session.request.user_advice import look_like_users
 from tests.support.webapp import Site, session
 
 ASKS = [
@@ -114,3 +115,8 @@ def test_what_looks_like_a_user(site, caplog, held, named):
     browser.visit(lambda: session.user_sessions())
 
     assert f" {named} SESSION_USER_KEY." in advice(caplog)[0]
+
+
+def test_only_so_deep():
+    """A dict in a dict in a dict is too deep to be a user's."""
+    assert ["user.id"] == [*look_like_users({"user": {"id": 1, "of": {"user": {"id": 2}}}})]

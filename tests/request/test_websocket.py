@@ -10,6 +10,7 @@ import pytest
 from flask_socketio import SocketIO
 
 from flask_redis_session import RedisSessionInterface
+from flask_redis_session.request.delivery import reaches_no_browser
 from tests.support.clients import shared_client
 from tests.support.webapp import Site, each, session
 
@@ -161,3 +162,8 @@ class TestFlaskSocketIO:
 
         assert {"a": 1} == socket.browser.get("/get").json
         assert not socket.redis.exists("session:user:23")
+
+
+def test_without_a_request():
+    """What has no request, such as a test that makes a session, is no WebSocket."""
+    assert not reaches_no_browser(None)

@@ -223,7 +223,7 @@ class TestLifetime:
         assert expected == store.is_due(now - 100, now - seen, idle)
 
     def test_due_where_damaged(self, store):
-        """Where the times are damaged, a touch is due: it writes them anew."""
+        """If the times are damaged, a touch is due: it writes them anew."""
         assert store.is_due(None, 1.0, 60.0)
         assert store.is_due(1.0, None, 60.0)
 

@@ -303,7 +303,7 @@ def test_member(patient, name, score):
 @pytest.mark.parametrize("limit", [None, 1, 50])
 @pytest.mark.parametrize("mask", ["{}", "\udcff{}"])
 def test_many_members(patient, limit, mask):
-    """A page is found behind many members that are none, also where they are no text."""
+    """A page is found behind many members that are none, also if they are no text."""
     site = patient.site
     names = [mask.format(number).encode("utf-8", "surrogateescape") for number in range(1100)]
     patient.redis.zadd("session:user:23", dict.fromkeys(names, 1e12))

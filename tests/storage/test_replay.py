@@ -1,4 +1,4 @@
-"""A client may send a pipeline twice, where the answer was lost: the second time changes nothing
+"""A client may send a pipeline twice, if the answer was lost: the second time changes nothing
 (guarantee 3).
 """
 

@@ -65,7 +65,7 @@ def fill(redis, user, count, *, idle=86400):
 
 
 def run(redis, command):
-    """Send a command of the index, with its script where the server has lost it."""
+    """Send a command of the index, with its script if the server has lost it."""
     return Commands(lambda: redis).call(command)
 
 
@@ -333,7 +333,7 @@ class TestExpiry:
         "view", [lambda: session["a"], lambda: session.update(a=2)], ids=["read", "blind"]
     )
     def test_touch_lost(self, valkey, view):
-        """It lives long enough also where it is touched late, or the touch is lost."""
+        """It lives long enough also if it is touched late, or the touch is lost."""
         site = Site(valkey, SESSION_LIFETIME=1000)
         (browser,) = site.browsers(23, 1)
         browser.set(a=1)
@@ -352,7 +352,7 @@ class TestExpiry:
 
     @pytest.mark.parametrize(("first", "second"), [(1000, 100), (100, 1000)])
     def test_changed_setting(self, valkey, first, second):
-        """It does so too where the lifetime was set to another one since."""
+        """It does so too if the lifetime was set to another one since."""
         before = Site(valkey, SESSION_LIFETIME=first)
         after = Site(valkey, SESSION_LIFETIME=second)
         before.browsers(23, 2)

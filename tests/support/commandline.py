@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask_redis_session.admin.cli import sessions
@@ -12,6 +17,16 @@ from flask_redis_session.storage.token import new_token
 
 if TYPE_CHECKING:
     import flask
+
+
+#: An application in a file; ``SHOP % url`` is on that server.
+SHOP = """
+import flask, flask_redis_session
+
+app = flask.Flask(__name__)
+app.config["SESSION_REDIS_URL"] = "%s"
+app.session_interface = flask_redis_session.RedisSessionInterface()
+"""
 
 
 class Outcome:
@@ -33,7 +48,7 @@ class Outcome:
 
 
 def run(app: flask.Flask, *arguments: object, status: int = 0) -> Outcome:
-    """Call ``flask sessions`` with these arguments, where there is no terminal."""
+    """Call ``flask sessions`` with these arguments, without a terminal."""
     result = app.test_cli_runner().invoke(sessions, [str(each) for each in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -71,3 +86,31 @@ def make(
         pipeline.execute()
         made += seen
     return made
+
+
+def on_a_terminal(folder: Path, *arguments: str, keys: str) -> tuple[int, str]:
+    """Call ``flask --app shop sessions`` on a terminal; return its status and its screen."""
+    mine, its = pty.openpty()
+    program = Path(sys.executable).with_name("flask")
+    with subprocess.Popen(
+        [program, "--app", "shop", "sessions", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "100", "TERM": "xterm"},
+        stdin=its,
+        stdout=its,
+        stderr=its,
+    ) as process:
+        os.close(its)
+        os.write(mine, keys.encode())
+        screen = b""
+        while chunk := _read(mine):
+            screen += chunk
+    os.close(mine)
+    return process.returncode, screen.decode()
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # how Linux says that nobody is at the other end any more
+        return b""

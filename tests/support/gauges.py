@@ -99,7 +99,7 @@ class Reading:
 
     :param processes: gunicorn's, the first of them left out.
     :param clients: how many connections Redis has.
-    :param keys: how many keys; -1 where Redis was away.
+    :param keys: how many keys; -1 if Redis was away.
     :param most_keys: how many there may be.
     """
 

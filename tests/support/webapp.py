@@ -198,7 +198,7 @@ class Site:
         return [member.decode() for member in members]
 
     def age(self, sid: str, seconds: float, *fields: str, user_id: object = None) -> None:
-        """Let a session have been seen (and where ``@born`` is named, created) earlier."""
+        """Let a session have been seen (and if ``@born`` is named, created) earlier."""
         for field in fields or ("@seen",):
             self.redis.hincrbyfloat(self.key(sid), field, -seconds)
         if user_id is not None:

@@ -38,7 +38,7 @@ class Environment:
     def make(self) -> None:
         """Make it anew.
 
-        :raises SystemExit: where it did not become what it should be.
+        :raises SystemExit: if it did not become what it should be.
         """
         shutil.rmtree(self.folder, ignore_errors=True)
         venv.EnvBuilder(symlinks=True).create(self.folder)

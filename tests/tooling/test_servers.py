@@ -455,7 +455,7 @@ class TestSkips:
         assert "a reason" in output
 
     def test_require_all(self, run):
-        """Where all is required a skip is a failure; a known failure is not."""
+        """If all is required a skip is a failure; a known failure is not."""
         last = run(REQUIRE_ALL="1", PYTEST_ADDOPTS="--continue-on-collection-errors")
 
         assert "skipped" not in last.splitlines()[-1]

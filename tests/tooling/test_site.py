@@ -48,3 +48,15 @@ def test_every_public_name_is_described() -> None:
         for name in flask_redis_session.__all__
         if name not in errors and not re.search(rf"\bflask_redis_session\.{name}\b|`{name}`", page)
     ]
+
+
+def test_markup_is_read_as_what_it_is() -> None:
+    """What writes reStructuredText stands in a block of that: else a page shows its markup."""
+    pages = [
+        path
+        for path in DOCS.glob("*.md")
+        if re.search(r"(`{3}|:{3})\{(click|auto\w+)\}", path.read_text("utf-8"))
+    ]
+
+    assert [] == pages
+    assert "\n.. click::" in (DOCS / "command-line.md").read_text("utf-8")

@@ -363,7 +363,7 @@ def test_deeper_nesting_is_refused(wrap: Any, core: Any, more: int) -> None:
 
 @pytest.mark.parametrize("make", [list, dict, lambda: [1, 2.5, [(1,)]]])
 def test_cycles_are_refused(make: Any) -> None:
-    """A value that contains itself is refused, also where it does so twice."""
+    """A value that contains itself is refused, also if it does so twice."""
     value = make()
     if isinstance(value, dict):
         value |= {"a": value, "b": value}

@@ -155,3 +155,10 @@ def test_secret_is_never_given_away(give_away):
 def test_is_sid(expected, value):
     """A sid has 22 characters of base64url."""
     assert expected == is_sid(value)
+
+
+def test_equals_nothing_else():
+    """A token is a token, and no text is one."""
+    token = new_token(permanent=False)
+
+    assert token != token.cookie()

@@ -48,8 +48,6 @@ class SessionsGroup(AppGroup):
             return super().invoke(ctx)
         except SettingError as error:
             raise Unusable(str(error)) from error
-        except StoreUnavailable as failure:
-            raise failed(failure) from failure
 
 
 def with_sessions(

@@ -34,7 +34,7 @@ class Certificates:
     def make(cls, folder: Path) -> Certificates:
         """Make them with the openssl command.
 
-        :raises Missing: where that command is not installed.
+        :raises Missing: if that command is not installed.
         """
         if shutil.which("openssl") is None:
             raise Missing("no openssl: apt-get install openssl")

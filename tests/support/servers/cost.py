@@ -32,7 +32,7 @@ class Sent:
     #: The command in lower case, such as ``"hset"``.
     name: str
     arguments: tuple[bytes, ...]
-    #: The address of the client, or ``"lua"`` where a script called it.
+    #: The address of the client, or ``"lua"`` if a script called it.
     client: str
 
 
@@ -188,7 +188,7 @@ class _Monitor:
     def close(self) -> None:
         with suppress(OSError):
             self._link.send("QUIT")
-        # Where an exception left the block, the thread is still reading: up to the server's close.
+        # If an exception left the block, the thread is still reading: up to the server's close.
         self._thread.join(1)
         with suppress(OSError):
             while self._link.socket.recv(65536):

@@ -49,7 +49,7 @@ class Link:
     def ask(self, *words: str | bytes | int) -> Any:
         """Send one command and return its answer: bytes, int, None or a list of such.
 
-        :raises redis.ResponseError: where the answer is an error.
+        :raises redis.ResponseError: if the answer is an error.
         """
         self.send(*words)
         return self._answer()

@@ -61,6 +61,6 @@ default = "valkey9"
 def program(name: str) -> Path:
     """Find the program of a server by its short name.
 
-    :raises Missing: where it is not installed.
+    :raises Missing: if it is not installed.
     """
     return PROGRAMS[name]()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 # The shell says its number itself before it becomes the server, so no server ever runs that the
-# reaper does not know of; where the reaper is gone, the write ends the shell by SIGPIPE.
+# reaper does not know of; if the reaper is gone, the write ends the shell by SIGPIPE.
 _LAUNCH = 'echo "process $$"; exec "$@" >>"$0" 2>&1'
 
 

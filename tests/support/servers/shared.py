@@ -17,7 +17,7 @@ class Servers:
         """Return the running server or cluster of this name, emptied.
 
         :param name: a key of :data:`PROGRAMS` or :data:`CLUSTERS`.
-        :raises Missing: where its program is not installed.
+        :raises Missing: if its program is not installed.
         """
         if name not in self._started:
             is_cluster = name in CLUSTERS
