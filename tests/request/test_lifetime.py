@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.webapp import Site, each, session
+from tests.support.webapp import Site, each, load_scripts, session
 
 YEAR = timedelta(days=365)
 DAY = timedelta(days=1)
@@ -306,6 +306,7 @@ class TestStays:
     def test_round_trips(self, valkey):
         """It costs no round trip more than permanence does: to load it, and to save it."""
         site = Site(valkey, **LIFETIMES)
+        load_scripts(site.redis)
         browser = site.browser()
         browser.sign_in(23)
         with valkey.cost() as turned:

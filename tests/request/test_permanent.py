@@ -8,12 +8,13 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from tests.support.webapp import Site, each, session
+from tests.support.webapp import Site, each, load_scripts, session
 
 
 def permanent_site(server, **config):
     """Return a site whose new sessions are permanent, and a browser that has one."""
     site = Site(server, SESSION_PERMANENT=True, **config)
+    load_scripts(site.redis)
     browser = site.browser()
     browser.set(a=1)
     return site, browser
