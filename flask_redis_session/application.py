@@ -23,6 +23,7 @@ from .request.outcome import Create, Reply, Step, Touch, Touched, Written
 from .request.touch_memory import TouchMemory
 from .request.user import UserKeys, user_keys
 from .request.user_advice import UserAdvice
+from .revocation_marks import notes_of
 from .settings import Settings
 from .signals import session_ended
 from .storage.at_once import Deed
@@ -77,8 +78,7 @@ class ApplicationBackend:
         )
         #: Carries old sessions over; ``None`` without a ``SESSION_IMPORT``.
         self.mover = None if settings.imports is None else self._mover(settings.imports)
-        if self.mover is not None:
-            self.users.note = self.mover.marks.revoked
+        self.users.note = notes_of(self)
         self._plans = LoadPlans() if settings.load == "auto" else None
         #: The flags of the application's cookie.
         self.cookie_flags = CookieFlags()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import current_app, g, request, session
+from flask_login import decode_cookie
 from flask_login.signals import (
     user_accessed,
     user_loaded_from_request,
@@ -20,11 +20,19 @@ from flask_login.signals import (
 
 from .application import ApplicationBackend
 from .current import session_of_request
-from .errors import SettingError
+from .errors import SettingError, StoreUnavailable
 from .interface import backend_of
-from .remember_cookie import BY_SESSION, delete_remember_cookie, has_remember_cookie
+from .remember_cookie import (
+    BY_SESSION,
+    Remembering,
+    delete_remember_cookie,
+    has_remember_cookie,
+    remembering_of,
+)
 from .request.session import RedisSession
+from .revocation_marks import marks_of
 from .settings import optional_seconds
+from .signals import user_bound
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -39,21 +47,6 @@ _ABSOLUTE = "SESSION_ABSOLUTE_LIFETIME"
 _UNKNOWN = "remember_by_session does not know this version of Flask-Login: it has no %s."
 
 
-@dataclass(frozen=True, slots=True)
-class _Remembering:
-    """What ``app.extensions`` holds of an application that remembers by its sessions.
-
-    :param until: until when it turns remember cookies into sessions; ``None``: it never does.
-    """
-
-    until: datetime | None
-
-    @property
-    def accepts_cookies(self) -> bool:
-        """Whether a remember cookie is turned into a session at this moment."""
-        return self.until is not None and datetime.now(timezone.utc) < self.until
-
-
 def remember_by_session(app: Flask, *, accept_cookies_until: datetime | None = None) -> None:
     """Let Flask-Login's "remember me" make a permanent session, and no second cookie.
 
@@ -65,7 +58,8 @@ def remember_by_session(app: Flask, *, accept_cookies_until: datetime | None = N
 
     :param app: the application.
     :param accept_cookies_until: until when a remember cookie signs its browser in, with such a
-        session, and is deleted; an aware time. ``None``: it never does.
+        session, and is deleted; an aware time. ``None``: it never does. After a revocation of its
+        user it does not either.
     :raises RuntimeError: if the application has no ``login_manager`` yet, or has this already.
     :raises SettingError: if ``REMEMBER_COOKIE_DURATION`` is no time, or is longer than
         ``SESSION_ABSOLUTE_LIFETIME``, or ``SESSION_USER_KEY`` lacks ``_user_id``.
@@ -82,7 +76,9 @@ def remember_by_session(app: Flask, *, accept_cookies_until: datetime | None = N
     _check_absolute(_configured(app), optional_seconds(app.config, _ABSOLUTE))
     _hook(manager)
     _finish_by_us(app, manager)
-    app.extensions[BY_SESSION] = _Remembering(accept_cookies_until)
+    app.extensions[BY_SESSION] = Remembering(accept_cookies_until, _configured(app).total_seconds())
+    if accept_cookies_until is not None:
+        user_bound.connect(_turned, app)
     user_accessed.connect(_end_freshness, app)
     user_logged_in.connect(_logged_in, app)
     user_logged_out.connect(_logged_out, app)
@@ -146,10 +142,10 @@ def _nothing(original: Callable[[Response], None], response: Response) -> None:
 
 def _load(original: Callable[[str], Any], cookie: str) -> Any:
     """Return the user of a remember cookie, if one still counts; Flask-Login asks."""
-    remembering = current_app.extensions.get(BY_SESSION)
+    remembering = remembering_of(_app())
     if remembering is None:
         return original(cookie)
-    if remembering.accepts_cookies:
+    if remembering.accepts_cookies and _counts(cookie):
         is_somebodys = "_user_id" in session
         user = original(cookie)
         if user is None and not is_somebodys:
@@ -166,6 +162,37 @@ def _load(original: Callable[[str], Any], cookie: str) -> Any:
     if user is not None:
         user_loaded_from_request.send(_app(), user=user)
     return user
+
+
+def _counts(cookie: str) -> bool:
+    """Tell whether a remember cookie is signed, and its user's sessions were not revoked."""
+    try:
+        user = decode_cookie(cookie)
+    except TypeError:
+        # Flask-Login cannot compare a signature that is not ASCII.
+        return False
+    return user is not None and not _is_revoked(user)
+
+
+def _is_revoked(user: str) -> bool:
+    """Tell whether a user's sessions were revoked: then no remember cookie of theirs counts.
+
+    None was handed out since these sessions remember, so each is older.
+    """
+    marks = marks_of(_backend(_app()))
+    return marks is not None and marks.is_revoked(user, None)
+
+
+def _turned(app: Flask, *, sid: str, user_id: str | None, **_: Any) -> None:
+    """End the session that a remember cookie has just become if its user was revoked meanwhile.
+
+    By now it is in the index. So either the revocation finds it there, or this finds its mark.
+    """
+    if user_id is not None and "flask_redis_session_turned" in g:
+        # The response must not fail for it.
+        with suppress(StoreUnavailable):
+            if _is_revoked(user_id):
+                _backend(app).users.revoke_one(user_id, sid)
 
 
 def _finish_by_us(app: Flask, manager: Any) -> None:

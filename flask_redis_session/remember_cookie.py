@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +13,36 @@ if TYPE_CHECKING:
 BY_SESSION = "flask_redis_session.login"
 
 _DEFAULT_NAME = "remember_token"
+
+
+@dataclass(frozen=True, slots=True)
+class Remembering:
+    """What ``app.extensions`` holds of an application that remembers by its sessions.
+
+    :param until: until when it turns remember cookies into sessions; ``None``: it never does.
+    :param lifetime: for how long a remember cookie lasts, in seconds.
+    """
+
+    until: datetime | None
+    lifetime: float
+
+    @property
+    def accepts_cookies(self) -> bool:
+        """Whether a remember cookie is turned into a session at this moment."""
+        return self.until is not None and datetime.now(timezone.utc) < self.until
+
+    @property
+    def marked_until(self) -> float:
+        """Until when the mark of a revocation stays, in epoch seconds; ``until`` may be put off."""
+        return 0.0 if self.until is None else self.until.timestamp() + self.lifetime
+
+
+def remembering_of(app: Flask) -> Remembering | None:
+    """Return how an application remembers by its sessions; ``None`` if it does not.
+
+    :param app: the application.
+    """
+    return app.extensions.get(BY_SESSION)
 
 
 def keeps_remember_cookie(app: Flask) -> bool:

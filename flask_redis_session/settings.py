@@ -111,7 +111,8 @@ def _imports(config: Mapping[str, Any], prefix: str | None) -> ImportSettings | 
     # Most applications have nothing to carry over.
     from .moving.settings import read_import  # noqa: PLC0415
 
-    return read_import(config, _prefix(config, prefix), _client_or_url)
+    lifetime = optional_seconds(config, "PERMANENT_SESSION_LIFETIME") or 0.0
+    return read_import(config, _prefix(config, prefix), _client_or_url, lifetime=lifetime)
 
 
 def _server(config: Mapping[str, Any], redis: Any) -> tuple[Any, str | None]:

@@ -20,8 +20,6 @@
 local key, mends = KEYS[1], ARGV[1] == 'mend'
 local MANY = 1000
 
-local LONGEST = 100 * 365.25 * 86400 -- the longest lifetime, in seconds
-
 local kind = redis.call('TYPE', key).ok
 if kind ~= 'hash' then
   return {kind == 'none' and 'none' or 'other'}
@@ -66,7 +64,7 @@ local ttl = redis.call('PTTL', key)
 if ttl >= 0 then
   return reply('sound', ttl)
 end
-local expires = (seen or born) + (number(held[3]) or tonumber(ARGV[3]))
+local expires = (seen or born) + (lifetime_of(held[3]) or tonumber(ARGV[3]))
 if ARGV[2] ~= '' then
   expires = math.min(expires, (number(held[5]) or born) + tonumber(ARGV[2]))
 end

@@ -11,6 +11,7 @@ from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.client.commands import ZREVRANGE, Commands
 from flask_redis_session.client.script import Script, lua
 from flask_redis_session.errors import StoreUnavailable
+from flask_redis_session.revocation_marks import marks_of
 from flask_redis_session.storage.record import BORN, SEEN, SIGNED, USER, number, text
 from flask_redis_session.storage.revocation import Revocation, Selection
 from flask_redis_session.storage.token import is_sid
@@ -185,8 +186,8 @@ class KeySpace:
         """
         revocation = self._backend.users.revocation()
         with revocation.checked():
-            if self._backend.mover is not None:
-                marks = self._backend.mover.marks
+            marks = marks_of(self._backend)
+            if marks is not None:
                 revocation.begin(marks.all_revoked(selection, anonymous=anonymous))
             for page in self.pages():
                 found = self._selected(page.sids, selection, anonymous)

@@ -18,7 +18,7 @@ from .once import MOVED, by_server, is_ours, key_of, sent_once, server_for
 from .outage import Outage
 from .pieces import in_one_piece, one_by_one
 from .pools import close_idle
-from .refusal import is_doubtful
+from .refusal import hide_arguments, is_doubtful
 from .script import Command, in_full
 from .shape import UNREADABLE, is_odd
 
@@ -280,6 +280,7 @@ class Commands:
             key = key_of(command).decode()
             log.error("The key %r in Redis has another type; delete or rename it.", key)
             return WrongType(key)
+        hide_arguments(error)
         self._outage.failed(error)
         if is_doubtful(error) and self._client is not None:
             with suppress(*self._failures):

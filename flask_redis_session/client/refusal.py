@@ -31,6 +31,17 @@ def is_elsewhere(error: Exception) -> bool:
     return bool(_ELSEWHERE_TYPES & _names(error)) or any(word in text for word in _ELSEWHERE)
 
 
+def hide_arguments(error: Exception) -> None:
+    """Take out of a refusal what the refused command was told: it may be private, or a secret.
+
+    :param error: the client's, of redis-py or valkey-py.
+    """
+    error.args = tuple(
+        word.partition(", with args beginning with")[0] if isinstance(word, str) else word
+        for word in error.args
+    )
+
+
 def _names(error: Exception) -> set[str]:
     # The two libraries share no class.
     return {cls.__name__ for cls in type(error).__mro__}

@@ -56,4 +56,5 @@ def _held(session: RedisSession, user: str) -> str | None:
     if not isinstance(held, str):
         return None
     token, _, owner = held.partition(" ")
-    return token if token and owner == user else None
+    # Another program may have written anything there, such as what has no UTF-8 form.
+    return token if token and token.isascii() and owner == user else None

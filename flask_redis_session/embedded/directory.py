@@ -28,10 +28,16 @@ def prepare(directory: str | None) -> Path:
     folder = Path(directory) if directory else _folder_of_group()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(open_private(folder / "lock"))
+        is_everybodys = folder.stat().st_mode & stat.S_IWOTH
+        if not is_everybodys:
+            os.close(open_private(folder / "lock"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SettingError(SETTING, f"cannot keep sessions in {str(folder)!r}: {reason}") from error
+    if is_everybodys:
+        # Anyone could lead the application to a server of their own.
+        problem = f"everybody may write to {str(folder)!r}; chmod o-w it, or name another directory"
+        raise SettingError(SETTING, problem)
     return folder
 
 

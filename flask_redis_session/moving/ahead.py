@@ -13,7 +13,7 @@ from flask_redis_session.storage.token import new_sid
 
 from .content import Content
 from .mover import Mover, Old
-from .old_cookie import id_of
+from .old_cookie import OldKey, digest_of, id_of
 
 #: What became of one. *already*: it had come over before, or is coming. *revoked*: its user's
 #: sessions were. *empty*: it holds nothing, or has no readable user. *unreadable*: its text is
@@ -25,11 +25,13 @@ class Found(NamedTuple):
     """A key of Flask-Session's.
 
     :param key: the key.
+    :param digest: the SHA-256 of its id.
     :param text: what is stored there.
     :param left: how long it has to live, in milliseconds; less than 1: for ever.
     """
 
-    key: bytes
+    key: OldKey
+    digest: str
     text: bytes
     left: int
 
@@ -66,12 +68,14 @@ class Ahead:
         :raises StoreUnavailable: if Redis fails.
         """
         store = self._mover.store
-        keys = [name for name in names if self._id(name) is not None]
-        texts = store.texts(keys)
-        lives = store.redis.together([("PTTL", key) for key in keys])
+        ids = [(OldKey(name), id_of(name, store.prefix)) for name in names]
+        known = [(key, digest_of(old_id)) for key, old_id in ids if old_id is not None]
+        keys = [key for key, _ in known]
         return [
-            Found(key, text, int(left))
-            for key, text, left in zip(keys, texts, lives, strict=True)
+            Found(key, digest, text, left)
+            for (key, digest), text, left in zip(
+                known, store.texts(keys), store.lives(keys), strict=True
+            )
             if text is not None
         ]
 
@@ -82,7 +86,7 @@ class Ahead:
         :param dry_run: whether to change nothing, and only say what would become of it.
         :raises StoreUnavailable: if Redis fails.
         """
-        old = self._mover.old_of(self._id(found.key) or "", found.key, found.text)
+        old = self._mover.old_of(found.key, found.digest, found.text)
         if old is None:
             return "unreadable"
         content = old.content
@@ -115,6 +119,3 @@ class Ahead:
             # The index must not end before the session.
             self._redis.call(self._hashes.index.touch(user, sid, left / 1000))
         self._redis.call(("PEXPIRE", self._hashes.key(sid), left))
-
-    def _id(self, name: bytes) -> str | None:
-        return id_of(name, self._mover.store.prefix)

@@ -43,7 +43,7 @@ if not held then
 end
 local state, known, known_kind, at
 if type(held) == 'string' then
-  state, known, known_kind, at = string.match(held, '^(%l+) (%S+) ([p-]) (%d+%.%d+)$')
+  state, known, known_kind, at = string.match(held, '^(%l+) ([%w_-]+) ([p-]) (%d+%.%d+)$')
 end
 -- abs: after a clock was set back, a mark seems to come from the future.
 local age = at and math.abs(now - tonumber(at))

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from flask_redis_session.client.commands import Commands
 from flask_redis_session.client.script import Command, Script, lua
+from flask_redis_session.storage.record import number
 from flask_redis_session.storage.revocation import Selection
 
 from .flask_session import texts
@@ -36,11 +37,11 @@ class Claim(NamedTuple):
 
 
 class Marks:
-    """The marks under one prefix. Each is a string, and ends with the import.
+    """The marks under one prefix. Each is a string, and outlives the import.
 
     :param redis: sends the commands.
     :param prefix: the prefix of every key, as in ``SESSION_KEY_PREFIX``.
-    :param last: when the last source ends, in epoch seconds.
+    :param last: until when the marks of users stay, in epoch seconds.
     """
 
     def __init__(self, redis: Commands, prefix: str, last: float) -> None:
@@ -80,7 +81,7 @@ class Marks:
 
         :param digest: the SHA-256 of what was proved.
         :param sid: the sid that it would become; ``""``: nothing is claimed.
-        :param until: when its source ends, in epoch seconds.
+        :param until: until when the mark stays, in epoch seconds.
         :param permanent: whether it is permanent.
         :param ahead: whether this is not the browser that has the old cookie.
         :raises StoreUnavailable: if Redis fails.
@@ -97,7 +98,7 @@ class Marks:
         :param digest: the SHA-256 of what was proved.
         :param sid: the sid of the claim.
         :param state: what the old session is from now on.
-        :param until: when its source ends, in epoch seconds.
+        :param until: until when the mark stays, in epoch seconds.
         :param permanent: whether it is permanent.
         :raises StoreUnavailable: if Redis fails.
         """
@@ -114,7 +115,8 @@ class Marks:
         :raises StoreUnavailable: if Redis fails.
         """
         times = [text for text in texts(self._redis, self.user_keys(user)) if text is not None]
-        return any(signed_at is None or signed_at < float(text) for text in times)
+        # Of a damaged mark nobody knows the time.
+        return any(signed_at is None or at is None or signed_at < at for at in map(number, times))
 
     def revoked(self, user: str, selection: Selection) -> list[Command]:
         """Return what notes that a user's sessions are being revoked; send it before they end.

@@ -22,7 +22,7 @@ from flask_redis_session.storage.token import Token, new_sid, new_token
 from .content import Content, content_of
 from .flask_session import FlaskSessionStore, decoded
 from .marks import Claim, Marks, State
-from .old_cookie import OldCookie, Proof, digest_of, old_cookies
+from .old_cookie import OldCookie, OldKey, Proof, old_cookies
 from .settings import FLASK_SESSION, ImportSettings
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Old(NamedTuple):
     digest: str
     content: Content | None
     signed_at: float | None
-    key: bytes | None
+    key: OldKey | None
 
 
 class Mover:
@@ -141,18 +141,18 @@ class Mover:
             if text is None:
                 # It may have come over a moment ago.
                 return Old(proof.source, proof.digest, None, None, key)
-            old = self.old_of(proof.text, key, text)
+            old = self.old_of(key, proof.digest, text)
             return None if old is None or old.content is None else old
         content = content_of(proof.content or {}, self._user_keys())
         if content is None:
             return None
         return Old(proof.source, proof.digest, content, proof.signed_at, None)
 
-    def old_of(self, old_id: str, key: bytes, text: bytes) -> Old | None:
+    def old_of(self, key: OldKey, digest: str, text: bytes) -> Old | None:
         """Return an old session of Flask-Session's; ``None`` if its text cannot be read.
 
-        :param old_id: its id.
         :param key: its key.
+        :param digest: the SHA-256 of its id.
         :param text: what is stored there.
         """
         data = decoded(text)
@@ -160,7 +160,7 @@ class Mover:
             log.warning(_UNREADABLE)
             return None
         content = content_of(data, self._user_keys())
-        return Old(FLASK_SESSION, digest_of(old_id), content, None, key)
+        return Old(FLASK_SESSION, digest, content, None, key)
 
     def _carried(self, old: Old, terms: Terms, device: Binding) -> Arrival:
         content = old.content
@@ -188,8 +188,8 @@ class Mover:
         raise StoreUnavailable("Another request is carrying this session over.")
 
     def until(self, old: Old) -> float:
-        """Return when the source of an old session ends, in epoch seconds."""
-        return self.settings.until[old.source]
+        """Return until when the mark of an old session stays, in epoch seconds."""
+        return self.settings.marked_until(old.source)
 
     def tidy(self, claim: Claim, user: str | None) -> None:
         """End what a claim may have left behind that was given up.

@@ -63,7 +63,29 @@ class OldCookie:
         raise TypeError("An old cookie cannot be pickled: it holds a secret.")
 
 
-@dataclass(frozen=True, repr=False)
+class OldKey:
+    """The key of an old session. It keeps it to itself: its end is the id, which opens the session.
+
+    :param name: the key.
+    """
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: bytes) -> None:
+        self._name = name
+
+    def name(self) -> bytes:
+        """Return the key, for Redis."""
+        return self._name
+
+    def __repr__(self) -> str:
+        return "<OldKey>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("The key of an old session cannot be pickled: it holds a secret.")
+
+
+@dataclass(frozen=True, repr=False, slots=True)
 class Proof:
     """What an old cookie proved.
 

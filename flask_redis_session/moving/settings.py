@@ -28,6 +28,7 @@ class ImportSettings:
     :param prefix: of the keys that Flask-Session wrote.
     :param keeps_old: whether Flask-Session's key and the old cookie are left alone.
     :param is_signed: whether Flask-Session's cookie is signed.
+    :param lifetime: how long an old session lives without a visit, in seconds.
     """
 
     until: Mapping[str, float]
@@ -37,23 +38,35 @@ class ImportSettings:
     prefix: str
     keeps_old: bool
     is_signed: bool
+    lifetime: float
+
+    def marked_until(self, source: str) -> float:
+        """Return until when the marks of a source stay, in epoch seconds.
+
+        Its end may be put off to a later one. Then no old cookie may come to life again whose mark
+        ended before.
+        """
+        return self.until[source] + self.lifetime
 
     @property
     def last(self) -> float:
-        """The moment after which no source is left, in epoch seconds."""
-        return max(self.until.values())
+        """Until when the marks of users stay, in epoch seconds."""
+        return max(map(self.marked_until, self.until))
 
 
 def read_import(
     config: Mapping[str, Any],
     prefix: str,
     place: Callable[[str, Any], tuple[Any, str | None]],
+    *,
+    lifetime: float,
 ) -> ImportSettings:
     """Read what an application says of sessions that are carried over, and check it.
 
     :param config: ``app.config``, with a ``SESSION_IMPORT``.
     :param prefix: the prefix of the sessions here, which is the old one too by default.
     :param place: checks a client or a URL, and tells which of the two it is.
+    :param lifetime: how long a permanent session lives without a visit, in seconds.
     :raises SettingError: if something is ill-typed or contradicts another setting.
     """
     until = _until(config[NAME])
@@ -87,6 +100,7 @@ def read_import(
         prefix=_text(config, "SESSION_IMPORT_PREFIX") or prefix,
         keeps_old=keeps_old,
         is_signed=is_signed,
+        lifetime=lifetime,
     )
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from flask_redis_session.storage.record import LONGEST, Record
+from flask_redis_session.storage.record import LONGEST, SHORTEST, Record
 from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend
 from .guarded import GuardedMapping
-
-#: The shortest lifetime, in seconds: Redis counts in milliseconds.
-SHORTEST = 0.001
 
 
 class LastingMapping(GuardedMapping):

@@ -54,7 +54,7 @@ local held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user',
 if held.err then
   return {'gone', told}
 end
-local born, seen, idle, user = number(held[1]), held[2], number(held[3]), held[4]
+local born, seen, idle, user = number(held[1]), held[2], lifetime_of(held[3]), held[4]
 local signed, own = held[7], held[8]
 
 if fresh ~= '' and held[6] == mark(fresh) and born then

@@ -28,7 +28,9 @@ SECRET = b"@secret:"
 _NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
 _LONGEST_NUMBER = 32
 
-#: The longest lifetime, in seconds. Redis and ``datetime`` can hold it.
+#: The shortest lifetime and the longest, in seconds. Redis counts in milliseconds, and can hold the
+#: longest, as ``datetime`` can.
+SHORTEST = 0.001
 LONGEST = 100 * 365.25 * 86400
 
 #: How long a rotated secret is remembered, in seconds.
@@ -87,6 +89,17 @@ def number(text: bytes | None) -> float | None:
     return float(text)
 
 
+def lifetime(text: bytes | None) -> float | None:
+    """Read a lifetime that Redis holds, in seconds; one that no session can have reads as ``None``.
+
+    The scripts have the same function.
+
+    :param text: the number, as Redis holds it.
+    """
+    seconds = number(text)
+    return seconds if seconds is not None and SHORTEST <= seconds <= LONGEST else None
+
+
 def moment(seconds: float | None) -> datetime | None:
     """Return an epoch time as an aware UTC time, or ``None`` if no ``datetime`` can hold it.
 
@@ -131,7 +144,7 @@ class Record:
 
     @property
     def idle(self) -> float | None:
-        return number(self.fields.get(IDLE))
+        return lifetime(self.fields.get(IDLE))
 
     @property
     def user(self) -> str | None:

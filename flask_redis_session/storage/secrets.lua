@@ -6,6 +6,7 @@
 
 local TOMBSTONE = 30 -- seconds
 local MOST_TOMBSTONES = 32
+local LONGEST = 100 * 365.25 * 86400 -- the longest lifetime, in seconds
 local MOST_WORDS = 1000 -- unpack() of some thousand values overflows Lua's stack
 
 local function mark(proof)
@@ -16,6 +17,14 @@ end
 local function number(text)
   if text and #text <= 32 and string.find(text, '^%d+%.?%d*$') and string.byte(text, -1) ~= 46 then
     return tonumber(text)
+  end
+end
+
+-- A lifetime that no session can have is damaged too, and is none.
+local function lifetime_of(text)
+  local seconds = number(text)
+  if seconds and seconds >= 0.001 and seconds <= LONGEST then
+    return seconds
   end
 end
 

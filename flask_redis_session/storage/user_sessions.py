@@ -49,7 +49,7 @@ class UserSessions:
         self._wait = wait
         self._most = most
         self._announce = announce
-        #: Returns what notes a revocation before it begins, if older sessions are carried over.
+        #: Returns what notes a revocation before it begins, if something may come over later.
         self.note: Callable[[str, Selection], list[Command]] | None = None
 
     def list_pages(

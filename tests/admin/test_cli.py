@@ -277,6 +277,15 @@ class TestShow:
 
         assert sid == run(site.app, "show", sid, "--json").json["sid"]
 
+    def test_damaged_lifetime(self, site):
+        """A lifetime that no session can have is shown as not known."""
+        browser = site.browser()
+        browser.sign_in(23)
+        site.redis.hset(site.key(browser.sid), "@idle", "9" * 32)
+
+        assert "may idle   -\n" in run(site.app, "show", browser.sid).out
+        assert None is run(site.app, "show", browser.sid, "--json").json["idle_seconds"]
+
     @pytest.mark.parametrize("kind", ["nothing", "string", "no session"])
     def test_unknown(self, site, kind):
         """A sid of no session is said to be that, whatever is in its place."""

@@ -184,13 +184,14 @@ class TestWell:
         assert {} == browser.read()
         assert [other.sid] == site.index(23)
 
-    def test_expiry_is_that_of_the_session(self, valkey):
+    @pytest.mark.parametrize("damaged", ["damaged", "0", "9" * 32])
+    def test_expiry_is_that_of_the_session(self, valkey, damaged):
         """A session without expiry gets the one that it should have."""
         site = Site(valkey, SESSION_ABSOLUTE_LIFETIME=7200)
         idle, busy = site.browsers(23, 2)
         site.age(idle.sid, 80_000)
         site.age(busy.sid, 3600, "@signed")
-        site.redis.hset(site.key(busy.sid), "@idle", "damaged")
+        site.redis.hset(site.key(busy.sid), "@idle", damaged)
         site.redis.persist(site.key(idle.sid))
         site.redis.persist(site.key(busy.sid))
         found(site, "--fix")

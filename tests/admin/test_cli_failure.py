@@ -141,3 +141,38 @@ class TestOthers:
 
         assert (0, False) == (failed.json["ended"], failed.json["complete"])
         assert failed.json["error"]
+
+
+class TestRefused:
+    """What does not exist, or was not confirmed."""
+
+    @pytest.mark.parametrize(
+        "arguments", [["show", "A" * 22], ["revoke", "23"], ["list", "nobody"]], ids="-".join
+    )
+    def test_json(self, valkey, arguments):
+        """There is one JSON text, which says why, and the exit code is 1."""
+        site = Site(valkey, SESSION_USER_LOOKUP={"23": 23}.get)
+        make(site.redis, 23, 2)
+        told = run(site.app, *arguments, "--json", status=1)
+
+        assert told.json["error"].splitlines()[0] in told.error
+
+    def test_terminal(self, valkey):
+        """What a failure says does not control the terminal, whoever wrote it."""
+        site = Site(valkey, redis=striking(valkey, "TIME", raises_escapes))
+        told = run(site.app, "count", status=3)
+
+        assert "\x1b" not in told.error
+        assert "Redis failed: \\x1b]0;x\\x07" in told.error
+        assert "\x1b]0;x\x07" in run_again(site).json["error"]
+
+
+def raises_escapes() -> None:
+    """Raise what a server says that wants to control a terminal."""
+    raise redis.ResponseError("\x1b]0;x\x07")
+
+
+def run_again(site):
+    """Ask once more, for JSON."""
+    site.client.name = "TIME"
+    return run(site.app, "count", "--json", status=3)

@@ -156,7 +156,7 @@ class TestConfirmation:
         for arguments in (["revoke", 23], ["revoke-all"]):
             outcome = run(site.app, *arguments, "--json", status=1)
 
-            assert "" == outcome.out
+            assert "more than one session" in outcome.json["error"]
             assert "more than one session" in outcome.error
             assert "--yes" in outcome.error
         assert [True, True] == live(*browsers)

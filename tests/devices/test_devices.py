@@ -508,14 +508,17 @@ class TestForgery:
         assert first == second
         assert 32 == len(first)
 
-    @pytest.mark.parametrize("held", [None, 1, [], {"a": 1}, "", " ", "x", " 23", "x 42"])
+    @pytest.mark.parametrize(
+        "held", [None, 1, [], {"a": 1}, "", " ", "x", " 23", "x 42", "\ud800 23", "\xe4 23"]
+    )
     def test_damaged_token(self, valkey: Server, held: Any) -> None:
         """Whatever else is under the token's key lets nobody through, and is replaced."""
         app = make_app(valkey)
         app.add_url_rule("/damage", "damage", setting(_devices_token=held))
         here = Person(app, 23)
         here.client.get("/damage")
-        here.post("end-all", devices_token=str(held), status=400)
+        given = str(held).encode("utf-8", "replace").decode()
+        here.post("end-all", devices_token=given, status=400)
         here.post("end-all")
 
         assert not here.is_in

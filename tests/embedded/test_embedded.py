@@ -678,6 +678,20 @@ def test_a_server_that_does_not_start_says_why(home: Home) -> None:
     assert "Invalid AOF manifest file format" in answer
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o703])
+def test_a_directory_of_everybodys_is_refused(home: Home, mode: int) -> None:
+    """Where everybody may write, another user could put a server of theirs in the place of ours."""
+    folder = home.folder / "data"
+    folder.mkdir()
+    folder.chmod(mode)
+    for refuse in (connect, check_url):
+        with pytest.raises(SettingError, match="everybody may write") as error:
+            refuse(f"embedded://{folder}")
+
+        assert str(folder) in str(error.value)
+    assert [] == [*folder.iterdir()]
+
+
 @pytest.mark.parametrize("planted", ["link", "open"])
 def test_a_planted_temporary_directory_is_refused(
     home: Home, monkeypatch: pytest.MonkeyPatch, planted: str

@@ -9,7 +9,7 @@ import pytest
 from werkzeug.test import EnvironBuilder
 
 from flask_redis_session.request.codec import decode
-from tests.moving.old import NewSite, OldSite, new_cookie, until
+from tests.moving.old import SOURCES, NewSite, OldSite, new_cookie, until
 from tests.support.webapp import each, session
 
 pytestmark = [
@@ -336,9 +336,9 @@ class TestOnce:
         assert 64 == len(names)
 
     def test_mark(self, old, server):
-        """The mark holds the new sid, under a digest, and lives until the end of the source."""
+        """The mark holds the new sid, under a digest, and outlives the source."""
         ends = {"flask-session": until(hours=2), "cookie": until(hours=2)}
-        site = NewSite(server, sources=ends)
+        site = NewSite(server, sources=ends, PERMANENT_SESSION_LIFETIME=3600)
         browser = site.comes(cookie := old.cookie(user_id=23))
         browser.read()
         ((name, text),) = site.marks().items()
@@ -346,7 +346,41 @@ class TestOnce:
         assert browser.sid == text.split()[1]
         assert 64 == len(name)
         assert cookie not in name
-        assert 7190_000 < site.redis.pttl(f"session:old:{name}") <= 7201_000
+        assert 10790_000 < site.redis.pttl(f"session:old:{name}") <= 10801_000
+
+    def test_put_off(self, old, server):
+        """If the end of a source is put off, nothing that was spent comes to life again."""
+        ends = dict.fromkeys(SOURCES, until(seconds=60))
+        site = NewSite(server, sources=ends)
+        used, revoked = old.cookie(user_id=23), old.cookie(user_id=24)
+        browser = site.comes(used)
+        browser.read()
+        browser.visit(lambda: session.clear())
+        site.interface.revoke_sessions(24)
+        site.age_marks(60)
+        site.later(61)
+        site = NewSite(server, sources=dict.fromkeys(SOURCES, until(days=9)))
+
+        assert {} == site.comes(used).read()
+        assert {} == site.comes(revoked).read()
+
+    @pytest.mark.parametrize("state", [b"claimed", b"became", b"ready"])
+    @pytest.mark.parametrize("sid", [b"\xff\xfe", b"user:24", b"{x}"])
+    @pytest.mark.parametrize(
+        "at",
+        [b"1.0", b"%d.0" % time.time(), b"9999999999.0", b"nan"],
+        ids=["long ago", "now", "never", "nan"],
+    )
+    def test_damaged_mark(self, old, site, state, sid, at):
+        """A mark that nobody wrote opens nothing and ends nothing, and is no 500."""
+        cookie = old.cookie(user_id=23)
+        site.browser().sign_in(24)
+        site.comes(cookie).read()
+        names = [name for name in site.marks() if ":" not in name]
+        site.redis.set(f"session:old:{names[0]}", b"%b %b p %b" % (state, sid, at))
+
+        assert {} == site.comes(cookie).read()
+        assert 1 == len(site.index(24))
 
     def test_until(self, old, server):
         """After its time a source is refused."""

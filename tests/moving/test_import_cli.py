@@ -7,6 +7,7 @@ import pytest
 
 from flask_redis_session.moving.old_cookie import digest_of
 from flask_redis_session.storage.record import moment
+from tests.failure.proxy import Proxy
 from tests.moving.old import NewSite, OldSite, until
 from tests.support.commandline import run
 from tests.support.webapp import session
@@ -223,6 +224,21 @@ def test_redis_fails(old, fragile):
     assert "Run it again" in outcome.out
     site.age_marks(2)
     assert ["Carried over 1 session."] == run(site.app, "import").lines
+
+
+@pytest.mark.parametrize("after", [0, 400, 1000, 2000])
+def test_redis_fails_json(valkey, after):
+    """With --json there is one JSON text, which says how far it came, and why it stopped."""
+    for user in range(5):
+        OldSite(valkey).cookie(user_id=user)
+    with Proxy(valkey.port) as proxy:
+        site = NewSite(valkey, SESSION_REDIS_URL=proxy.url)
+        proxy.cut("requests", after, times=9)
+        told = run(site.app, "import", "--json", status=3).json
+        site.close()
+
+    assert told["error"]
+    assert after == 0 or told["complete"] is False
 
 
 def test_doctor(old, site):

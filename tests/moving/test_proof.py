@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import pickle
 import secrets
 import string
 import subprocess
 import sys
+import traceback
+from copy import copy
 from datetime import timedelta
 from typing import Any
 
@@ -14,13 +17,16 @@ import flask
 import pytest
 import redis
 from itsdangerous import Signer
+from rich.pretty import pretty_repr
 
+from flask_redis_session.errors import StoreUnavailable
 from flask_redis_session.moving.content import content_of
 from flask_redis_session.moving.flask_session import decoded
-from flask_redis_session.moving.old_cookie import OldCookie, id_of
+from flask_redis_session.moving.old_cookie import OldCookie, OldKey, id_of
 from flask_redis_session.request.draft import Terms
 from flask_redis_session.request.user import PLAIN, UserKeys
 from flask_redis_session.storage.record import Binding, field_of
+from tests.failure.proxy import Proxy
 from tests.moving.old import SECRET, NewSite, OldSite
 from tests.support.servers import Server
 from tests.support.webapp import session
@@ -50,6 +56,24 @@ def spellings(cookie):
         and base64.urlsafe_b64decode(signature[:-1] + letter + "=") == raw
     ]
     return [f"{value}.{signature}=", *(f"{value}.{signature[:-1]}{letter}" for letter in same)]
+
+
+def shown(error):
+    """Return what the locals of every frame show, of an exception and of what it came from."""
+    texts = [repr(error)]
+    if error.__cause__ is not None:
+        texts.append(shown(error.__cause__))
+    if error.__context__ not in (None, error.__cause__):
+        texts.append(shown(error.__context__))
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if "/tests/" not in frame.f_code.co_filename:
+            texts += [
+                pretty_repr(value)
+                for name, value in frame.f_locals.items()
+                # Every tracker has the environ, with the request's Cookie header.
+                if name not in ("environ", "request")
+            ]
+    return "".join(texts)
 
 
 class TestForged:
@@ -267,10 +291,61 @@ class TestContent:
         cookie = OldCookie("cookie", text := OldSite().cookie(user_id=23))
         proof = cookie.proof(NewSite(valkey).app, is_signed=False)
 
-        for each in (cookie, proof):
+        gives: list[Any] = [pickle.dumps, copy, vars, list, json.dumps]
+        for each in (cookie, proof, OldKey(text.encode())):
             assert text[:20] not in repr(each)
-            with pytest.raises(TypeError):
-                pickle.dumps(each)
+            for give in gives:
+                with pytest.raises(TypeError):
+                    give(each)
+
+    @pytest.mark.parametrize("use_signer", [False, True])
+    @pytest.mark.parametrize("way", ["requests", "replies"])
+    def test_no_id_in_a_traceback(self, valkey, use_signer, way):
+        """Wherever Redis fails, no local of any frame has the id, nor has one of redis-py's."""
+        old = OldSite(valkey, SESSION_USE_SIGNER=use_signer)
+        with Proxy(valkey.port) as proxy:
+            site = NewSite(valkey, SESSION_USE_SIGNER=use_signer, SESSION_REDIS_URL=proxy.url)
+            failures = []
+            site.app.register_error_handler(StoreUnavailable, lambda e: failures.append(e) or "")
+            for after in range(0, 1500, 60):
+                cookie = old.cookie(user_id=23)
+                browser = site.comes(cookie)
+                proxy.cut(way, after, times=9)
+                browser.visit(lambda: dict(session))
+                proxy.mend()
+                for failure in failures:
+                    assert cookie.partition(".")[0] not in shown(failure)
+            site.close()
+
+        assert len(failures) > 3
+
+    def test_no_id_in_a_refusal(self, caplog):
+        """A server that does not know a command repeats what it was told: nobody is shown that."""
+        with Server("redis7", "--rename-command", "EVALSHA", "") as server:
+            cookie = OldSite(server).cookie(user_id=23)
+            site = NewSite(server)
+            failures = []
+            site.app.register_error_handler(StoreUnavailable, lambda e: failures.append(e) or "")
+            site.comes(cookie).visit(lambda: dict(session))
+
+        assert "unknown command" in caplog.text
+        assert "unknown command" in str(failures[0].__cause__)
+        assert cookie not in caplog.text + str(failures[0].__cause__) + shown(failures[0])
+
+    def test_exception_before(self, valkey):
+        """An exception that the application handles meanwhile keeps its frames."""
+        site = NewSite(valkey, SESSION_REDIS_URL="redis://127.0.0.1:1")
+        browsers: dict[str, Any] = {}
+
+        def view():
+            try:
+                return browsers["nothing"]
+            except KeyError as error:
+                with pytest.raises(StoreUnavailable):
+                    dict(session)
+                return error.__traceback__ is not None
+
+        assert site.comes("k" * 43).visit(view).value
 
     def test_keys_with_an_id(self):
         """A key is Flask-Session's if an id follows the prefix."""

@@ -113,12 +113,23 @@ def test_no_mark_lies_in_the_future(site):
     assert float(site.marks()["user:23"]) <= time.time() + 1
 
 
-def test_marks_end_with_the_import(server):
-    """The mark of a user ends with the last source."""
-    site = NewSite(server, sources={"flask-session": until(hours=1), "cookie": until(hours=2)})
+@pytest.mark.parametrize("text", [b"", b"x", b"\xff\xfe", b"nan", b"-inf", b"0x10", b"9" * 400])
+def test_damaged_mark(server, text):
+    """Of a damaged mark nobody knows the time: no older session of the user comes over."""
+    site = NewSite(server)
+    site.redis.set("session:old:user:23", text)
+
+    assert not opens(site, signed())
+    assert not opens(site, OldSite(server).cookie(user_id=23))
+
+
+def test_marks_outlive_the_import(server):
+    """The mark of a user outlives the last source by the lifetime of an old session."""
+    sources = {"flask-session": until(hours=1), "cookie": until(hours=2)}
+    site = NewSite(server, sources=sources, PERMANENT_SESSION_LIFETIME=3600)
     site.interface.revoke_sessions(23)
 
-    assert 7190_000 < site.redis.pttl("session:old:user:23") <= 7201_000
+    assert 10790_000 < site.redis.pttl("session:old:user:23") <= 10801_000
 
 
 def test_no_mark_without_an_import(server):

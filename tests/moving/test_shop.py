@@ -21,6 +21,7 @@ from flask_login import (
 
 from flask_redis_session import RedisSession, RedisSessionInterface
 from flask_redis_session.devices import blueprint
+from flask_redis_session.login import remember_by_session
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -53,6 +54,11 @@ def make_shop() -> flask.Flask:
         # Flask-Session stores no lazy string.
         flask.flash(str(lazy_gettext("Welcome")))
         return "signed in"
+
+    @app.get("/remember/<name>")
+    def remember(name: str) -> Any:
+        login_user(User(name), remember=True)
+        return "signed in, and remembered"
 
     @app.get("/oauth")
     def oauth() -> Any:
@@ -117,6 +123,7 @@ def new_shop(redis: Any) -> flask.Flask:
     app.config["SESSION_PERMANENT"] = True
     app.config["SESSION_IMPORT"] = {"flask-session": until}
     RedisSessionInterface().init_app(app)
+    remember_by_session(app, accept_cookies_until=until)
     app.register_blueprint(blueprint())
 
     @app.get("/log-out-everywhere")
@@ -130,10 +137,11 @@ def new_shop(redis: Any) -> flask.Flask:
 
 def moved(browser: FlaskClient, app: flask.Flask) -> FlaskClient:
     """Return the same browser, at the shop after the move."""
-    cookie = browser.get_cookie("session")
     new = app.test_client()
-    if cookie is not None:
-        new.set_cookie("session", cookie.value)
+    for name in ("session", "remember_token"):
+        cookie = browser.get_cookie(name)
+        if cookie is not None:
+            new.set_cookie(name, cookie.value)
     return new
 
 
@@ -146,7 +154,7 @@ def test_moves_over(valkey: Any) -> None:
         print(f"- {what}")
 
     print()
-    laptop, phone, tablet, guest, buyer = (before.test_client() for _ in range(5))
+    laptop, phone, tablet, guest, buyer, desk, attic = (before.test_client() for _ in range(7))
     laptop.get("/sign-in/ann")
     laptop.get("/cart/tea")
     phone.get("/oauth")
@@ -154,14 +162,20 @@ def test_moves_over(valkey: Any) -> None:
     tablet.get("/sign-in/ann")
     guest.get("/cart/cup")
     buyer.get("/oauth")
+    for browser in (desk, attic):
+        browser.get("/remember/ann")
+        # It was closed since, and its session ended.
+        browser.delete_cookie("session")
     assert 200 == laptop.get("/pay").status_code
     tell("before: ann is signed in on a laptop, a phone (OAuth) and a tablet; a guest has a cart;")
+    tell('        she said "remember me" on a desk computer and on one in the attic, long ago;')
     tell("        a buyer is at the OAuth provider, half-way through the sign-in")
 
     after = new_shop(redis)
     old_cookies = [each.get_cookie("session") for each in (laptop, phone, tablet)]
     laptop, phone, guest, buyer = (moved(each, after) for each in (laptop, phone, guest, buyer))
     away = tablet
+    desk, attic = moved(desk, after), moved(attic, after)
     seen = laptop.get("/").json
     assert {"name": "ann", "cart": ["tea"], "told": ["Welcome"]} == seen
     tell(f"after: the laptop sees {seen}")
@@ -177,15 +191,26 @@ def test_moves_over(valkey: Any) -> None:
     tell("after: the buyer comes back from the provider, and is signed in as bob")
     assert 401 == laptop.get("/pay").status_code
     tell("after: to pay, the laptop is asked for the password once more")
+    assert "hello ann" == desk.get("/admin").text
+    desk.get("/")
+    assert desk.get_cookie("remember_token") is None
+    assert "hello ann" == desk.get("/admin").text
+    tell("after: the desk computer still knows ann, by a session instead of a second cookie")
     devices = laptop.get("/devices", headers={"Accept": "application/json"}).json
     assert devices is not None
-    assert [None, None] == [each["signed_in_at"] for each in devices["sessions"]]
+    assert 2 == [each["signed_in_at"] for each in devices["sessions"]].count(None)
     assert 2 == laptop.get("/devices").text.count("before the move")
-    tell("after: the devices page lists laptop and phone, signed in before the move")
+    tell("after: the devices page lists laptop and phone, signed in before the move, and the desk")
 
-    assert "2" == laptop.get("/log-out-everywhere").text
-    tell('the laptop says "log out everywhere": 2 sessions end')
-    for browser, name in ((laptop, "laptop"), (phone, "phone"), (moved(away, after), "tablet")):
+    assert "3" == laptop.get("/log-out-everywhere").text
+    tell('the laptop says "log out everywhere": 3 sessions end')
+    for browser, name in (
+        (laptop, "laptop"),
+        (phone, "phone"),
+        (desk, "desk computer"),
+        (moved(away, after), "tablet, which had not come back,"),
+        (attic, "computer in the attic, which had not come back,"),
+    ):
         assert 401 == browser.get("/admin").status_code
         tell(f"the {name} is signed out")
     for cookie in old_cookies:

@@ -25,6 +25,7 @@ from flask_login import (
 from flask_redis_session import RedisSessionInterface
 from flask_redis_session.errors import SettingError
 from flask_redis_session.login import remember_by_session
+from tests.support.commandline import run
 from tests.support.webapp import Site, client_of, each, load_scripts, make_app, session
 
 YEAR = timedelta(days=365)
@@ -71,6 +72,17 @@ def sign_in(name="ann", **how):
 def who():
     """Return who is signed in."""
     return current_user.get_id()
+
+
+#: What ends all sessions of somebody, by the site or from one of their browsers.
+REVOCATIONS = {
+    "revoke": lambda site, _: site.interface.revoke_sessions("ann"),
+    "unused": lambda site, _: site.interface.revoke_sessions("ann", before=DAY),
+    "clear": lambda _, here: here.visit(lambda: session.clear_user_sessions()),
+    "others": lambda _, here: here.visit(lambda: session.clear_user_sessions(keep_current=True)),
+    "command": lambda site, _: run(site.app, "revoke", "ann", "--yes"),
+    "everybody": lambda site, _: run(site.app, "revoke-all", "--yes"),
+}
 
 
 def restart(browser):
@@ -418,6 +430,70 @@ class TestOldCookies:
         site.interface.revoke_sessions("ann")
         assert browser.visit(who).value is None
 
+    @pytest.mark.parametrize("how", REVOCATIONS)
+    def test_revoked(self, server, how):
+        """A revocation of its user reaches a remember cookie that has not come back."""
+        site = login_site(server, until=SOON)
+        here, browser, other = site.browser(), returning(site), returning(site, "bob")
+        here.visit(sign_in())
+        REVOCATIONS[how](site, here)
+
+        assert browser.visit(who).value is None
+        assert not has_token(browser)
+        assert browser.visit(who).value is None
+        assert other.visit(who).value == (None if how == "everybody" else "bob")
+        # With the password, everything is as before.
+        browser.visit(sign_in(remember=True))
+        assert "ann" == browser.visit(who).value
+
+    @pytest.mark.parametrize("how", ["one device", "another user", "surplus"])
+    def test_not_revoked(self, server, how):
+        """What ends one device, or somebody else's, does not reach it."""
+        site = login_site(server, until=SOON, SESSION_MAX_PER_USER=2)
+        here, browser = site.browser(), returning(site)
+        here.visit(sign_in())
+        if how == "one device":
+            site.interface.revoke_sessions("ann", only=here.sid)
+        elif how == "another user":
+            site.interface.revoke_sessions("bob")
+        else:
+            for _ in range(3):
+                site.browser().visit(sign_in())
+
+        assert "ann" == browser.visit(who).value
+
+    def test_revoked_meanwhile(self, server):
+        """A revocation between the cookie and the end of its request ends the session it became."""
+        site = login_site(server, until=SOON)
+        browser = returning(site)
+
+        def view():
+            seen = current_user.get_id()
+            with site.app.test_request_context():
+                site.interface.revoke_sessions("ann")
+            return seen
+
+        assert "ann" == browser.visit(view).value
+        assert browser.visit(who).value is None
+        assert [] == site.interface.list_sessions("ann")
+
+    @pytest.mark.one_server("counts the round trips of one server")
+    def test_cost_of_marks(self, valkey):
+        """Only where remember cookies are accepted, a revocation costs one round trip more."""
+        costs = {}
+        for until in (None, SOON):
+            site = login_site(valkey, until=until)
+            site.browser().visit(sign_in())
+            load_scripts(site.redis)
+            with valkey.cost() as cost:
+                site.interface.revoke_sessions("ann")
+            costs[until] = cost.round_trips
+            marks = [] if until is None else [b"session:old:user:ann"]
+
+            assert marks == site.redis.keys("session:old:*")
+
+        assert 1 == costs[SOON] - costs[None]
+
     def test_not_used_up(self, server):
         """A response that asks nothing of the session leaves it for one that does."""
         site = login_site(server, until=SOON)
@@ -440,7 +516,7 @@ class TestOldCookies:
 
         assert has_token(browser)
 
-    @pytest.mark.parametrize("value", ["ann|" + "0" * 128, "ann", "", "é"])
+    @pytest.mark.parametrize("value", ["ann|" + "0" * 128, "ann", "", "é", "ann|é"])
     def test_forged(self, server, value):
         """One that is not signed opens nothing, and is deleted."""
         site = login_site(server, until=SOON)

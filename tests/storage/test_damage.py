@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 import pytest
 
@@ -195,6 +196,26 @@ class TestOurFields:
         site.interface.revoke_sessions(23)
 
         assert [] == site.interface.list_sessions(23)
+
+    @pytest.mark.parametrize("value", ["0", "0.0004", "9" * 11, "9" * 17, "9" * 32])
+    @pytest.mark.parametrize("is_own", [False, True])
+    def test_idle(self, site, browser, value, is_own):
+        """A lifetime that no session can have is put right: nothing ends, and nothing fails."""
+        if is_own:
+            browser.visit(lambda: setattr(session, "lifetime", timedelta(hours=1)))
+        key = site.key(browser.sid)
+        for view in (
+            lambda: dict(session),
+            lambda: (session.lifetime, session.expires_at),
+            lambda: session.increment("n"),
+            lambda: session.update(c=3),
+        ):
+            site.redis.hset(key, "@idle", value)
+            browser.visit(view)
+
+        assert {"user_id": 23, "a": 1, "b": 2, "c": 3, "n": 1} == browser.read()
+        assert b"86400" == site.hash(browser.sid)[b"@idle"]
+        assert 86_000_000 < site.redis.pttl(key) <= 86_400_000
 
     @pytest.mark.parametrize("value", ["", "x", "\0"])
     def test_without_birth(self, site, browser, value):

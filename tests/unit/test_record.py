@@ -16,6 +16,7 @@ from flask_redis_session.storage.record import (
     expiry,
     field_of,
     key_of,
+    lifetime,
     mark,
     moment,
     number,
@@ -166,6 +167,25 @@ def test_record_reads_its_fields():
 
     assert (1.5, 2.0, None, "23") == (record.born, record.seen, record.idle, record.user)
     assert (None, None) == (Record("gone").born, Record("gone").user)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (b"86400", 86400.0),
+        (b"0.001", 0.001),
+        (b"3155760000", 3155760000.0),
+        (b"0", None),
+        (b"0.0009", None),
+        (b"3155760000.1", None),
+        (b"9" * 32, None),
+        (b"x", None),
+        (None, None),
+    ],
+)
+def test_lifetime(text, seconds):
+    """A lifetime that no session can have is none."""
+    assert seconds == lifetime(text)
 
 
 def test_scripts_read_numbers_alike():

@@ -20,7 +20,7 @@ from flask_redis_session.request.user import user_text
 from flask_redis_session.storage.token import is_sid, parse_cookie
 
 from . import output
-from .failure import Unusable, cause_of, failed
+from .failure import Refused, Unusable, cause_of, failed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,7 +57,7 @@ def with_sessions(
 ) -> Callable[P, R]:
     """Give a command the sessions of the application as its first argument.
 
-    If it is to print JSON and Redis fails before it has printed anything, it prints the failure.
+    If it is to print JSON and fails before it has printed anything, it prints the failure.
     """
 
     @wraps(command)
@@ -77,6 +77,10 @@ def with_sessions(
             # "7d" is counted by the clock of Redis, as every time in it is.
             backend.hashes.clock.hear(KeySpace(backend).now())
             return command(backend, *args, **kwargs)
+        except Refused as refused:
+            if kwargs.get("as_json"):
+                output.echo_json({"error": refused.message})
+            raise
         except StoreUnavailable as failure:
             if kwargs.get("as_json"):
                 output.echo_json({"error": cause_of(failure)})

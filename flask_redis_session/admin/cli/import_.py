@@ -11,9 +11,10 @@ from flask.globals import app_ctx
 
 from flask_redis_session.admin.keyspace import PAGE, names_under
 from flask_redis_session.application import ApplicationBackend
+from flask_redis_session.errors import StoreUnavailable
 
 from . import output
-from .failure import Unusable
+from .failure import Unusable, cause_of, failed
 from .group import json_option, with_sessions
 
 if TYPE_CHECKING:
@@ -65,19 +66,22 @@ def import_(backend: ApplicationBackend, *, dry_run: bool, as_json: bool) -> Non
     ahead = Ahead(mover, backend.redis, backend.hashes, terms, absolute=backend.absolute)
     size = sum(node.call(("DBSIZE",)) for node in mover.store.redis.nodes())
     counts: Counter[Result] = Counter()
-    complete = False
+    told: dict[str, object] = {"dry_run": dry_run, "complete": False}
     try:
         with output.progress("Looking" if dry_run else "Carrying over", size) as bar:
             for results in _results(ahead, mover.store, dry_run=dry_run):
                 counts.update(results)
                 bar.advance(PAGE)
-        complete = True
+        told["complete"] = True
+    except StoreUnavailable as failure:
+        told["error"] = cause_of(failure)
+        raise failed(failure) from failure
     finally:
         if as_json:
-            told = {str(name): counts[name] for name in ("moved", *_REPORT)}
-            output.echo_json({**told, "dry_run": dry_run, "complete": complete})
+            told = {**{str(name): counts[name] for name in ("moved", *_REPORT)}, **told}
+            output.echo_json(told)
         else:
-            _report(counts, dry_run=dry_run, complete=complete)
+            _report(counts, dry_run=dry_run, complete=told["complete"] is True)
     if counts["unreadable"]:
         raise click.exceptions.Exit(1)
 

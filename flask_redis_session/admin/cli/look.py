@@ -22,6 +22,7 @@ from flask_redis_session.storage.record import (
     SIGNED,
     USER,
     key_of,
+    lifetime,
     moment,
     number,
     text,
@@ -101,8 +102,8 @@ def show(backend: ApplicationBackend, sid: str, values: bool, as_json: bool) -> 
     fields = _fields(backend, sid, values=values)
     if as_json:
         keys = [_field_json(field, values=values) for field in fields]
-        lifetime = {"idle_seconds": info.idle, "idle_is_assigned": info.is_own}
-        output.echo_json({**output.session_json(info), **lifetime, "keys": keys})
+        idle = {"idle_seconds": info.idle, "idle_is_assigned": info.is_own}
+        output.echo_json({**output.session_json(info), **idle, "keys": keys})
         return
     size = sum(field.size for field in fields)
     for label, value in (
@@ -177,7 +178,7 @@ def _info(backend: ApplicationBackend, sid: str) -> Info | None:
         ends,
         text(agent),
         text(address),
-        number(idle),
+        lifetime(idle),
         own is not None,
     )
 

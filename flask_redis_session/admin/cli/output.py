@@ -15,6 +15,7 @@ from flask_redis_session.errors import StoreUnavailable
 from flask_redis_session.storage.record import SessionInfo
 
 from .failure import cause_of, failed
+from .failure import plain as plain  # noqa: PLC0414 (for the commands)
 
 _ROW = "{:<22}  {:<20}  {:<20}  {:<20}  {:<15}  {}"
 
@@ -40,15 +41,6 @@ class Described(Protocol):
     def user_agent(self) -> str | None: ...
     @property
     def ip_address(self) -> str | None: ...
-
-
-def plain(text: str) -> str:
-    """Return a text as a terminal can show it: no text in Redis may control the terminal."""
-    shown = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def quoted(user: str) -> str:
