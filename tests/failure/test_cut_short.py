@@ -72,15 +72,21 @@ def test_sentinel(sentinels: SentinelSet, kind: str, way: str) -> None:
     check(f"sentinel-{kind}", way, sentinels.sentinels[0].port)
 
 
+@pytest.fixture
+def ports(valkey: Any, cluster: Any, sentinels: SentinelSet) -> dict[str, int]:
+    """Where each kind of server listens, by what the names of its clients begin with."""
+    sentinel, *_ = sentinels.sentinels
+    return {"": valkey.port, "cluster-": cluster.nodes[0].port, "sentinel-": sentinel.port}
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_for_long(valkey: Any, cluster: Any, sentinels: SentinelSet, kind: str, way: str) -> None:
+@pytest.mark.parametrize("where", ["", "cluster-", "sentinel-"])
+def test_for_long(ports: dict[str, int], where: str, kind: str, way: str) -> None:
     """The same holds of many more requests, on each kind of server."""
-    check(kind, way, valkey.port, MANY)
-    check(f"cluster-{kind}", way, cluster.nodes[0].port, MANY)
-    check(f"sentinel-{kind}", way, sentinels.sentinels[0].port, MANY)
+    check(where + kind, way, ports[where], MANY)
 
 
 LIBRARIES = ("/redis/", "/valkey/")
@@ -96,24 +102,25 @@ def go_through(
     within: Sequence[str],
     events: Sequence[str] = ("return",),
     *,
-    least: int = 5,
+    step: int = 1,
 ) -> None:
-    """Cut a request short at each point; what others are answered next is theirs, or 503."""
+    """Cut a request short at each point or each so many; others get what is theirs next, or 503."""
     cut = Fired()
     cut.yes = True
     first, *others = people
     for _ in range(3):
         assert "right" == first.visit(path)
-    points = 0
-    while interrupted(points + 1, lambda: first.visit(path, nullcontext(cut)), within, events):
+    points, after = 0, 1
+    while interrupted(after, lambda: first.visit(path, nullcontext(cut)), within, events):
         points += 1
+        after += step
         next_to = [person.visit(page) for person, page in zip(others, PAGES, strict=False)]
         again = [person.visit(page) for person, page in zip(others[3:], PATHS, strict=False)]
 
-        assert {"right", "refused"} >= {*next_to}, (points, [each.wrong for each in others])
-        assert {"right"} == {*again}, (points, again, [each.wrong for each in others])
-        assert "wrong" != first.visit("/some"), (points, first.wrong)
-    assert points > least
+        assert {"right", "refused"} >= {*next_to}, (after, [each.wrong for each in others])
+        assert {"right"} == {*again}, (after, again, [each.wrong for each in others])
+        assert "wrong" != first.visit("/some"), (after, first.wrong)
+    assert points > 5
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -135,20 +142,13 @@ def test_every_return_of_a_write(valkey: Any, kind: str, path: str) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("where", ["one server", "cluster", "sentinel"])
+@pytest.mark.parametrize("path", PAGES)
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_at_every_point(
-    valkey: Any, cluster: Any, sentinels: SentinelSet, kind: str, where: str
-) -> None:
+@pytest.mark.parametrize("where", ["", "cluster-", "sentinel-"])
+def test_at_calls(ports: dict[str, int], where: str, kind: str, path: str) -> None:
     """Nor does it matter at which call of the client's or of this package's a request ends."""
-    ports = {
-        "one server": (kind, valkey.port),
-        "cluster": (f"cluster-{kind}", cluster.nodes[0].port),
-        "sentinel": (f"sentinel-{kind}", sentinels.sentinels[0].port),
-    }
-    people = sign_in_all(make_app(*ports[where]))
-    for path in PAGES:
-        go_through(people, path, EVERYWHERE, ANYWHERE, least=100)
+    people = sign_in_all(make_app(where + kind, ports[where]))
+    go_through(people, path, EVERYWHERE, ANYWHERE, step=7)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
