@@ -133,7 +133,10 @@ def _create(draft: Draft, content: Mapping[bytes, bytes], binding: Binding) -> C
     return Create(Changes({**content}), binding, draft.permanent, lifetime, draft.sid)
 
 
-def _created(step: Create, reply: Written) -> Outcome:
+def _created(step: Create, reply: Written) -> Step | Outcome:
+    if reply.committed.what != "saved":
+        # Something is under that sid: an exception may have cut short what created it.
+        return replace(step, sid=None)
     user, sid = step.binding.user, reply.token.sid
     events = [Event("session_created", {"sid": sid, "user_id": user})]
     if user is not None:

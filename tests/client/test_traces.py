@@ -182,11 +182,10 @@ def test_sentry(valkey, order):
 def test_sentry_with_personal_data(valkey):
     """With ``send_default_pii=True`` it shows the content, as the page says."""
     pytest.importorskip("sentry_sdk")
-    program = f"{SENTRY}\nbegin(pii=True); make(); visit(); show(spans())"
-    # The page's: a session of so few keys has its content among the first ten arguments.
-    found = shown(valkey, program.replace('"content of the session"', '"c"'))
+    found = shown(valkey, f"{SENTRY}\nbegin(pii=True); make(); visit(); show(spans())")
 
-    assert "b'card'" in str(found)
+    # A session of so few keys has its content among the first ten arguments.
+    assert any("content of the session" in text for text, _ in found)
 
 
 @pytest.mark.parametrize("order", ["begin(); make()", "make(); visit(); begin()"])

@@ -11,7 +11,7 @@ import pytest
 from tests.failure.proxy import Proxy
 from tests.support.figures import SOON, figure, took
 from tests.support.load import AnyBrowser
-from tests.support.webapp import Site, session
+from tests.support.webapp import Site, load_scripts, session
 
 pytestmark = pytest.mark.one_server("is about the way to one server")
 
@@ -47,6 +47,7 @@ def test_dropped(site, proxy, way):
     """What is swallowed is waited for once; then everything is as before."""
     browser = visitor(site)
     cookie = browser.cookie
+    load_scripts(site.redis)
 
     views = [lambda: session.update(a=2), lambda: session["a"]]
     proxy.drops = way

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flask_redis_session.storage.token import is_sid
-from tests.support.webapp import Site, each, session
+from tests.support.webapp import Site, each, session, sids
 
 
 @pytest.fixture
@@ -175,3 +175,24 @@ def test_later_session_of_a_request(site):
             second["b"] = 1
         with client.session_transaction() as third:
             assert {"b": 1} == dict(third)
+
+
+@pytest.mark.parametrize("what", ["hash", "text"])
+def test_taken(site, what):
+    """If something is under it by the end of the request, the session gets another one."""
+    browser = site.browser()
+
+    def view():
+        key = site.key(session.sid)
+        if what == "hash":
+            site.redis.hset(key, "a", 2)
+        else:
+            site.redis.set(key, "no session")
+        session["user_id"] = 23
+        return session.sid
+
+    taken = browser.visit(view).value
+
+    assert taken != browser.sid
+    assert {"user_id": 23} == browser.read()
+    assert [browser.sid] == sids(site.interface.list_sessions(23))
