@@ -80,10 +80,15 @@ class RandomRun:
         rounds = max(1, round(operations / ROUND))
         barrier = _SPAWN.Barrier(PROCESSES * THREADS + 1, timeout=PATIENCE)
         started = self._start(barrier, rounds, -(-operations // rounds // (PROCESSES * THREADS)))
-        self._watch(barrier, rounds, [process for process, _ in started])
-        events = self._reports([pipe for _, pipe in started])
-        for process, _ in started:
-            process.join(30)
+        try:
+            self._watch(barrier, rounds, [process for process, _ in started])
+            events = self._reports([pipe for _, pipe in started])
+            for process, _ in started:
+                process.join(30)
+        finally:
+            for process, _ in started:
+                # If one failed, the others must not disturb what comes after.
+                process.terminate()
         if barrier.broken:
             raise Problem(f"somebody did not come to a stop within {PATIENCE} s")
         return History(events, self._looks)

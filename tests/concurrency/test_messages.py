@@ -162,7 +162,7 @@ class TestNoticed:
                 "  if conflicts then redis.call('HSET', key, ARGV[6 + deletions], '[]')\n",
                 (FLASH, FLASH),
             ),
-            ("conflicts = conflicts or text ~= wanted", "", (FLASH, SHOW)),
+            ("conflicts = conflicts or text ~= (wanted[field] or false)", "", (FLASH, SHOW)),
             ("redis.sha1hex(text) or ''", "ARGV[i + 1] or ''", (FLASH, FLASH)),
         ],
         ids=["the check after the first write", "no check", "only whether it is there"],
