@@ -134,3 +134,12 @@ class Device:
     @cookie.setter
     def cookie(self, value: str) -> None:
         self._session.cookies.set("session", value, domain="localhost.local", path="/")
+
+    @property
+    def cookies(self) -> list[str]:
+        """The names of all cookies."""
+        return [cookie.name for cookie in self._session.cookies]
+
+    def restart(self) -> None:
+        """Forget the cookies that do not outlive the browser."""
+        self._session.cookies.clear_session_cookies()

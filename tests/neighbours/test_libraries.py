@@ -11,6 +11,8 @@ from flask_redis_session import session
 from tests.neighbours.browsing import Shop
 from tests.support.examples import blocks
 
+ANN = "ann@example.org"
+
 
 def add_way_out(app: flask.Flask) -> None:
     """Add "log out everywhere"."""
@@ -179,12 +181,8 @@ def test_flask_admin(valkey, devices, tmp_path):
     assert "erfolgreich" not in device.visit("/admin/books/").text
 
 
-@pytest.mark.parametrize("by_the_page", [False, True])
-def test_flask_security(valkey, devices, tmp_path, by_the_page):
-    """People sign in by its own pages; the index has what its users give as their id.
-
-    With the datastore of docs/flask-security.md, a change of password ends the other sessions.
-    """
+def secured_shop(valkey: Any, tmp_path: Any, store: Any = None, **config: Any) -> tuple[Shop, Any]:
+    """Return a shop with Flask-Security, and ann, who has a password."""
     security = pytest.importorskip("flask_security")
     fsqla: Any = pytest.importorskip("flask_security.models.fsqla_v3")
     from flask_sqlalchemy import SQLAlchemy
@@ -201,6 +199,7 @@ def test_flask_security(valkey, devices, tmp_path, by_the_page):
         SECURITY_EMAIL_VALIDATOR_ARGS={"check_deliverability": False},
         SECURITY_POST_LOGIN_VIEW="/private",
         SECURITY_POST_CHANGE_VIEW="/private",
+        **config,
     )
     app = shop.app
     db = SQLAlchemy(app)
@@ -212,19 +211,16 @@ def test_flask_security(valkey, devices, tmp_path, by_the_page):
     class User(db.Model, fsqla.FsUserMixin):  # type: ignore[misc,name-defined]
         pass
 
-    told: dict[str, Any] = {"sessions": shop.interface}
-    for code in blocks("docs/flask-security.md"):
-        exec(code, told)  # noqa: S102
-    store = told["Datastore"] if by_the_page else security.SQLAlchemyUserDatastore
+    store = store or security.SQLAlchemyUserDatastore
     app.security = security.Security(app, store(db, User, Role))  # type: ignore[attr-defined]
     with app.app_context():
         db.create_all()
         password = security.hash_password("correct horse")
         ann = app.security.datastore.create_user(  # type: ignore[attr-defined]
-            email="ann@example.org", password=password
+            email=ANN, password=password
         )
         db.session.commit()
-        user_id = ann.get_id()
+        ann.get_id()
 
     @app.get("/private")
     @security.auth_required("session", within=60)  # type: ignore[untyped-decorator]
@@ -232,12 +228,54 @@ def test_flask_security(valkey, devices, tmp_path, by_the_page):
         return f"for {security.current_user.email}"
 
     add_way_out(app)
+    return shop, ann
+
+
+def test_flask_security_remembers(valkey, devices, tmp_path):
+    """With ``remember_by_session`` its "remember me" is a session that lasts, and no cookie."""
+    pytest.importorskip("flask_security")
+    from flask_redis_session.login import remember_by_session
+
+    shop, ann = secured_shop(valkey, tmp_path, SECURITY_POST_LOGOUT_VIEW="/login")
+    remember_by_session(shop.app)
+    laptop, phone = (make := devices(shop.app))(), make()
+    for one, remember in ((laptop, "y"), (phone, "")):
+        one.visit("/login")
+        one.submit("password", email=ANN, password="correct horse", remember=remember)
+        assert ["session"] == one.cookies
+        one.restart()
+    user_id = ann.get_id()
+
+    assert f"for {ANN}" == laptop.visit("/private").text
+    assert f"for {ANN}" not in phone.visit("/private").text
+    assert {365, 1} == {
+        (info.expires_at - info.last_seen_at).days for info in shop.interface.list_sessions(user_id)
+    }
+    laptop.post("/logout")
+    laptop.restart()
+    assert f"for {ANN}" not in laptop.visit("/private").text
+
+
+@pytest.mark.parametrize("by_the_page", [False, True])
+def test_flask_security(valkey, devices, tmp_path, by_the_page):
+    """People sign in by its own pages; the index has what its users give as their id.
+
+    With the datastore of docs/flask-security.md, a change of password ends the other sessions.
+    """
+    pytest.importorskip("flask_security")
+    told: dict[str, Any] = {}
+    for code in blocks("docs/flask-security.md"):
+        exec(code, told)  # noqa: S102
+    shop, ann = secured_shop(valkey, tmp_path, told["Datastore"] if by_the_page else None)
+    app, told["sessions"] = shop.app, shop.interface
+    user_id = ann.get_id()
+
     device = devices(app)
     laptop, phone = device(), device()
     for one in (laptop, phone):
         one.visit("/login")
-        text = one.submit("password", email="ann@example.org", password="correct horse").text
-        assert "for ann@example.org" == text
+        text = one.submit("password", email=ANN, password="correct horse").text
+        assert f"for {ANN}" == text
     assert 2 == len(shop.index(user_id)) == len(told["signed_in_devices"](ann))
 
     laptop.visit("/change")
@@ -247,12 +285,12 @@ def test_flask_security(valkey, devices, tmp_path, by_the_page):
         new_password="battery staple",
         new_password_confirm="battery staple",
     )
-    assert "for ann@example.org" == changed.text
+    assert f"for {ANN}" == changed.text
     assert (0 if by_the_page else 1) == len(shop.interface.list_sessions(user_id))
     assert "for ann" not in phone.visit("/private").text
     if by_the_page:
         with app.app_context():
-            ann = app.security.datastore.find_user(email="ann@example.org")  # type: ignore[attr-defined]
+            ann = app.security.datastore.find_user(email=ANN)  # type: ignore[attr-defined]
             assert 1 == told["sign_out_everywhere"](ann)
     else:
         assert "ended 1" == laptop.post("/everywhere").text
