@@ -36,7 +36,6 @@ from typing import Any
 import flask
 
 from flask_redis_session import RedisSessionInterface, session
-from flask_redis_session.client.packer import Packer
 from tests.support.interruption import Soft
 
 HOST = "127.0.0.1"
@@ -133,23 +132,25 @@ def own_client(where: str, client: str, port: int) -> Any:
     options: dict[str, Any] = {"max_connections": 2**31}
     if client != library:
         options["protocol"] = int(client[-1])
+    pack_in_python(library)
     if where == "cluster":
-        made = getattr(package, f"{library.capitalize()}Cluster")(host=HOST, port=port, **options)
-        pools = [
-            getattr(node, f"{library}_connection").connection_pool for node in made.get_nodes()
-        ]
-    elif where == "sentinel":
+        return getattr(package, f"{library.capitalize()}Cluster")(host=HOST, port=port, **options)
+    if where == "sentinel":
         sentinel = import_module(f"{library}.sentinel").Sentinel([(HOST, port)])
-        made = sentinel.master_for(SERVICE, **options)
-        pools = [made.connection_pool]
-    else:
-        made = getattr(package, library.capitalize())(host=HOST, port=port, **options)
-        pools = [made.connection_pool]
-    for pool in pools:
-        # The packer of hiredis crashes the process if a signal handler raises in it.
-        pool.connection_kwargs["command_packer"] = Packer()
-        pool.disconnect()
-    return made
+        return sentinel.master_for(SERVICE, **options)
+    return getattr(package, library.capitalize())(host=HOST, port=port, **options)
+
+
+def pack_in_python(library: str) -> None:
+    """Let a library pack commands in Python, and read replies as before.
+
+    The packers of hiredis and libvalkey crash the process if a signal handler raises in them. A
+    cluster's client makes connections by itself, so it does not do to tell each of its pools.
+    """
+    connection: Any = import_module(f"{library}.connection")
+    for name in ("HIREDIS_AVAILABLE", "LIBVALKEY_AVAILABLE"):
+        if hasattr(connection, name):
+            setattr(connection, name, False)
 
 
 class Fired:
