@@ -157,6 +157,7 @@ class TestRefused:
 
         assert told.json["error"].splitlines()[0] in told.error
 
+    @pytest.mark.one_server("the client that fails is one server's")
     def test_terminal(self, valkey):
         """What a failure says does not control the terminal, whoever wrote it."""
         site = Site(valkey, redis=striking(valkey, "TIME", raises_escapes))

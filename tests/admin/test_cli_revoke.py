@@ -476,9 +476,10 @@ def test_signed_in_between_the_look_and_the_end(valkey, monkeypatch):
 
     def then_change(self, *arguments):
         found = look(self, *arguments)
-        if not looks:
+        if found and not looks:
             browser.sign_in(24)
-        looks.append(len(found))
+        # In a cluster, a look at another node finds none.
+        looks.extend([len(found)] * bool(found))
         return found
 
     monkeypatch.setattr(KeySpace, "_selected", then_change)
