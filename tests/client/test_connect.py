@@ -601,7 +601,14 @@ class _Interrupt(BaseException):
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
-@pytest.mark.parametrize("over", ["valkey", "valkey in one piece", "sentinels"])
+@pytest.mark.parametrize(
+    "over",
+    [
+        "valkey",
+        pytest.param("valkey in one piece", marks=pytest.mark.one_server("one server's client")),
+        "sentinels",
+    ],
+)
 def test_no_command_takes_the_reply_of_one_before(
     valkey: Server, sentinels: SentinelSet, over: str, interrupted: bool
 ) -> None:

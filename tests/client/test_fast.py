@@ -205,7 +205,6 @@ def test_a_refusal_in_the_middle(valkey, parser, protocol, refused, keeps):
     assert keeps == (before == client.execute_command("CLIENT", "ID"))
 
 
-@pytest.mark.one_server("a cluster's client sends to several")
 def test_a_word_that_cannot_be_sent(valkey):
     """Nothing is sent if one of the commands cannot be, and the next ones get their own replies."""
     client = connect(valkey.url)
@@ -215,7 +214,6 @@ def test_a_word_that_cannot_be_sent(valkey):
     assert [[None]] == client.exchange_all([("hmget", "key", "a")])
 
 
-@pytest.mark.one_server("a cluster's client sends to several")
 def test_an_end_in_the_middle(valkey):
     """A connection that ends between two replies is made anew, and all is sent once more."""
     client = connect(valkey.url)
