@@ -13,7 +13,7 @@ from statistics import median
 from time import thread_time
 from typing import Any
 
-from bare import _COMMIT, _INDEX, INDEX, arguments, digest
+from bare import _COMMIT, _CREATE, _INDEX, IDLE, INDEX, arguments, digest
 from contenders import BENCHMARKED, content
 from flask_redis_session.client.url import connect
 from frameworks import processor_time
@@ -66,6 +66,7 @@ class Ways:
     def __init__(self, server: Server) -> None:
         self.client = connect(server.url)
         self.client.script_load(_COMMIT.text)
+        self.client.script_load(_CREATE.text)
         self.client.script_load(_INDEX.text)
         self.empty = self.client.script_load("return ARGV[1]")
         self.content = content(3, 20)
@@ -105,8 +106,9 @@ class Ways:
     def create(self) -> tuple[str, str]:
         sid, secret = token_urlsafe(16), token_urlsafe(32)
         sets = (part for name in self.content for part in (name, '"xxxxxxxxxxxxxxxxxx"'))
-        words = arguments("", digest(secret), *sets)
-        self.client.execute_command("EVALSHA", _COMMIT.sha, 1, f"ours:{sid}", *words)
+        words = (digest(secret), str(IDLE), "", "", "", *sets)
+        reply = self.client.execute_command("EVALSHA", _CREATE.sha, 1, f"ours:{sid}", *words)
+        assert reply[0] == b"saved"
         return sid, secret
 
     def sign_in(self, *, is_indexed: bool) -> None:
