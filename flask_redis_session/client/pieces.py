@@ -21,13 +21,16 @@ def in_one_piece(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     if hasattr(client, "exchange_all") and not client.is_traced:
         return client.exchange_all(commands)  # type: ignore[no-any-return]
     is_cluster = hasattr(client, "get_node_from_key")
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        options: dict[str, Any] = {"NEVER_DECODE": True}
-        if is_cluster and command[0] in SCRIPTED:
-            # Left to itself, redis-py asks a server for the keys of each script. A node
-            # that is not the right one any more is put right as for any other command.
-            options["target_nodes"] = [client.get_node_from_key(command[3])]
-        pipeline.execute_command(*command, **options)
-    replies: list[Any] = pipeline.execute(raise_on_error=False)
+    # with: if an exception cuts the end of execute() short, the pipeline still has its connection.
+    # valkey-py would give it back whenever the garbage collector comes, also while this thread
+    # has the lock of the pool, which then waits for itself.
+    with client.pipeline(transaction=False) as pipeline:
+        for command in commands:
+            options: dict[str, Any] = {"NEVER_DECODE": True}
+            if is_cluster and command[0] in SCRIPTED:
+                # Left to itself, redis-py asks a server for the keys of each script. A node
+                # that is not the right one any more is put right as for any other command.
+                options["target_nodes"] = [client.get_node_from_key(command[3])]
+            pipeline.execute_command(*command, **options)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
     return replies

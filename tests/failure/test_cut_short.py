@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -137,6 +138,22 @@ def test_at_every_return(valkey: Any, kind: str, path: str) -> None:
 def test_every_return_of_a_write(valkey: Any, kind: str, path: str) -> None:
     """The same holds if the request that is cut short writes, counts or revokes."""
     go_through(sign_in_all(make_app(kind, valkey.port)), path, LIBRARIES)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", ["redis2", "valkey"])
+def test_no_pipeline_keeps_a_connection(valkey: Any, kind: str) -> None:
+    """None gives one back when the garbage collector comes, which may have the lock of the pool."""
+    people = sign_in_all(make_app(kind, valkey.port))
+    gc.collect()
+    gc.disable()
+    try:
+        go_through(people, "/others", LIBRARIES)
+        kept = [each for each in gc.get_objects() if type(each).__name__ == "Pipeline"]
+
+        assert [] == [each for each in kept if each.connection is not None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.soak
