@@ -75,8 +75,9 @@ def sent_once(server: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     :param server: its client, which was made from a URL.
     :raises redis.exceptions.RedisError: if a reply is lost.
     """
-    pipeline: Any = OncePipeline(server.connection_pool, server.response_callbacks, False, None)
-    for command in commands:
-        pipeline.execute_command(*command, NEVER_DECODE=True)
-    replies: list[Any] = pipeline.execute(raise_on_error=False)
+    with OncePipeline(server.connection_pool, server.response_callbacks, False, None) as pipeline:
+        sent: Any = pipeline
+        for command in commands:
+            sent.execute_command(*command, NEVER_DECODE=True)
+        replies: list[Any] = sent.execute(raise_on_error=False)
     return replies
