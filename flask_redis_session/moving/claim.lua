@@ -34,7 +34,7 @@ local function put(state, whose, whose_kind)
 end
 
 local held = redis.pcall('GET', key)
-if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE') then
+if is_refused(held) then
   return held
 elseif not held then
   if sid == '' then

@@ -12,7 +12,7 @@ from flask_redis_session.storage.revocation import Selection
 
 from .flask_session import texts
 
-_CLAIM = Script(lua(__package__, "claim.lua"))
+_CLAIM = Script(lua("flask_redis_session.storage", "refused.lua"), lua(__package__, "claim.lua"))
 _FOLLOW = Script(lua(__package__, "follow.lua"))
 _REVOKED = Script(lua(__package__, "revoked.lua"))
 

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flask_redis_session")
 
-_JOIN = Script(lua("flask_redis_session.storage", "secrets.lua"), lua(__package__, "join.lua"))
+_JOIN = Script(
+    lua("flask_redis_session.storage", "refused.lua"),
+    lua("flask_redis_session.storage", "secrets.lua"),
+    lua(__package__, "join.lua"),
+)
 
 #: How long a request waits for another one's import before it looks again, in seconds.
 PAUSE = 0.03

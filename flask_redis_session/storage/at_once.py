@@ -10,6 +10,7 @@ from .commit import Lifetime, commit_arguments
 from .record import Changes
 
 _AT_ONCE = Script(
+    lua(__package__, "refused.lua"),
     lua(__package__, "secrets.lua"),
     lua(__package__, "fields.lua"),
     "local function commit(KEYS, ARGV)\n",

@@ -17,6 +17,7 @@ from .token import Token
 _COMMIT = Script(
     lua(__package__, "begin.lua"),
     lua(__package__, "usual.lua"),
+    lua(__package__, "refused.lua"),
     lua(__package__, "secrets.lua"),
     lua(__package__, "fields.lua"),
     lua(__package__, "commit.lua"),

@@ -8,7 +8,7 @@
 local dead = {}
 for _, key in ipairs(KEYS) do
   local born = redis.pcall('HGET', key, '@born')
-  if type(born) == 'table' and not string.find(born.err, 'WRONGTYPE') then
+  if is_refused(born) then
     return born
   elseif not born or type(born) == 'table' then
     dead[#dead + 1] = key

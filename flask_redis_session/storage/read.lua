@@ -7,7 +7,7 @@
 -- one that is not there, every value is nil.
 
 local values = redis.pcall('HMGET', KEYS[1], unpack(ARGV))
-if values.err and not string.find(values.err, 'WRONGTYPE') then
+if is_refused(values) then
   return values
 elseif values.err then
   values = {}

@@ -17,7 +17,9 @@ from flask_redis_session.errors import (
 
 from .user_index import Member, UserIndex
 
-_REVOKE = Script(lua(__package__, "secrets.lua"), lua(__package__, "revoke.lua"))
+_REVOKE = Script(
+    lua(__package__, "refused.lua"), lua(__package__, "secrets.lua"), lua(__package__, "revoke.lua")
+)
 _PAGE = Script(lua(__package__, "page.lua"))
 
 #: How many members of an index one page has. A page costs two round trips, and a revocation may

@@ -19,12 +19,6 @@ local function number(text)
   end
 end
 
--- Tell whether Redis refused a command for another reason than that the key is no hash, which only
--- means that it is no session. Such a refusal is passed on: nothing is known of the session.
-local function is_refused(reply)
-  return type(reply) == 'table' and reply.err and not string.find(reply.err, 'WRONGTYPE')
-end
-
 -- A lifetime that no session can have is damaged too, and is none.
 local function lifetime_of(text)
   local seconds = number(text)

@@ -32,7 +32,9 @@ from .record import (
 from .token import Token
 from .user_index import UserIndex
 
-_PROVE = Script(lua(__package__, "secrets.lua"), lua(__package__, "prove.lua"))
+_PROVE = Script(
+    lua(__package__, "refused.lua"), lua(__package__, "secrets.lua"), lua(__package__, "prove.lua")
+)
 
 
 class SessionHashes:
