@@ -57,14 +57,13 @@ class Looks:
             life = self._history.lives.get(sid)
             if user is None or life is None or life.handed > look.span[0]:
                 continue
-            may_lag = self._had_lost_scripts(look.span) or self._history.may_be_missing(
-                life, user, look.span
-            )
-            if sid not in held.indexes.get(user, {}):
-                if not may_lag:
-                    yield f"{sid} of user {user} is outside the index"
-            elif held.left[f"user:{user}"] < held.left[sid] and not may_lag:
-                gap = held.left[sid] - held.left[f"user:{user}"]
+            is_outside = sid not in held.indexes.get(user, {})
+            gap = 0 if is_outside else held.left[sid] - held.left[f"user:{user}"]
+            if (not is_outside and gap <= 0) or self._may_lag(life, user, look.span):
+                continue
+            if is_outside:
+                yield f"{sid} of user {user} is outside the index"
+            else:
                 yield f"the index of user {user} ends {gap} ms before {sid}" + "".join(
                     f"\n    {e} left {e.left}"
                     for e in life.events
@@ -80,6 +79,10 @@ class Looks:
             life = self._history.lives.get(sid)
             if life is None or not any(e.began < look.span[1] for e in life.burials):
                 yield f"there are tombstones of {sid}, which nobody had signed out: {fields}"
+
+    def _may_lag(self, life: Life, user: str, span: Span) -> bool:
+        """Tell whether the index of its user may know a session not yet, or not any more."""
+        return self._had_lost_scripts(span) or self._history.may_be_missing(life, user, span)
 
     def _had_lost_scripts(self, span: Span) -> bool:
         """Tell whether scripts were lost a moment before.
