@@ -51,6 +51,18 @@ def rotate(browser):
     return other
 
 
+def sign_in_after_the_end(site, browser, **values):
+    """Let a request load its session, which then ends, and sign user 23 in with these values."""
+    sid = browser.sid
+    browser.visit(
+        meanwhile(
+            lambda: dict(session),
+            lambda: site.expire(sid),
+            lambda: session.update(user_id=23, **values),
+        )
+    )
+
+
 class TestGone:
     """The session ended while the request was running."""
 
@@ -94,13 +106,7 @@ class TestGone:
         """A sign-in goes into a new session, with what this request set and nothing else."""
         sid = browser.sid
 
-        browser.visit(
-            meanwhile(
-                lambda: dict(session),
-                lambda: site.expire(sid),
-                lambda: session.update(user_id=23, c=3),
-            )
-        )
+        sign_in_after_the_end(site, browser, c=3)
 
         assert sid != browser.sid
         assert {"user_id": 23, "c": 3} == browser.read()
@@ -108,15 +114,7 @@ class TestGone:
 
     def test_sign_in_assigns_what_was_there(self, site, browser):
         """A key that the sign-in assigned is in its session also if the ended one held the same."""
-        sid = browser.sid
-
-        browser.visit(
-            meanwhile(
-                lambda: dict(session),
-                lambda: site.expire(sid),
-                lambda: session.update(user_id=23, a=1),
-            )
-        )
+        sign_in_after_the_end(site, browser, a=1)
 
         assert {"user_id": 23, "a": 1} == browser.read()
 
