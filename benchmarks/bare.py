@@ -82,6 +82,11 @@ def arguments(proof: str, fresh: str, *sets: str | bytes) -> tuple[Any, ...]:
     return (proof, str(IDLE), OF_PERMANENT, "", f"0 0  {fresh}" if fresh else "", *sets)
 
 
+def creation(proof: str, *sets: str | bytes) -> tuple[Any, ...]:
+    """Return the arguments of the script that creates."""
+    return (proof, str(IDLE), "", "", "", *sets)
+
+
 def bare(data: dict[str, Any], size: int, url: str) -> Flask:
     """Flask whose views speak to Redis themselves."""
     app = Flask("bare")
@@ -142,8 +147,8 @@ def bare(data: dict[str, Any], size: int, url: str) -> Flask:
 
     def new_visitor() -> Response:
         sid, secret = token_urlsafe(16), token_urlsafe(32)
-        about = (digest(secret), str(IDLE), "", "", "", "key0", orjson.dumps(next(texts)))
-        client.evalsha(hand.create_sha, 1, f"ours:{sid}", *about)
+        words = creation(digest(secret), "key0", orjson.dumps(next(texts)))
+        client.evalsha(hand.create_sha, 1, f"ours:{sid}", *words)
         return handed_out(sid, secret)
 
     def iterate_all() -> str:

@@ -13,7 +13,7 @@ from statistics import median
 from time import thread_time
 from typing import Any
 
-from bare import _COMMIT, _CREATE, _INDEX, IDLE, INDEX, arguments, digest
+from bare import _COMMIT, _CREATE, _INDEX, INDEX, arguments, creation, digest
 from contenders import BENCHMARKED, content
 from flask_redis_session.client.url import connect
 from frameworks import processor_time
@@ -106,7 +106,7 @@ class Ways:
     def create(self) -> tuple[str, str]:
         sid, secret = token_urlsafe(16), token_urlsafe(32)
         sets = (part for name in self.content for part in (name, '"xxxxxxxxxxxxxxxxxx"'))
-        words = (digest(secret), str(IDLE), "", "", "", *sets)
+        words = creation(digest(secret), *sets)
         reply = self.client.execute_command("EVALSHA", _CREATE.sha, 1, f"ours:{sid}", *words)
         assert reply[0] == b"saved"
         return sid, secret
