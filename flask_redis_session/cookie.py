@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .request.arrival import Arrival
@@ -56,9 +55,9 @@ def as_wanted(outcome: Outcome, *, wanted: bool | None) -> Outcome:
     if wanted is None or outcome.cookie == "clear":
         return outcome
     if not wanted:
-        return replace(outcome, cookie="leave")
+        return outcome._replace(cookie="leave")
     is_sent = outcome.phase != "live" or outcome.cookie == "fresh"
-    return outcome if is_sent else replace(outcome, cookie="refresh")
+    return outcome if is_sent else outcome._replace(cookie="refresh")
 
 
 def carried_over(outcome: Outcome, arrival: Arrival, opens: Callable[[Token], bool]) -> Outcome:
@@ -74,15 +73,15 @@ def carried_over(outcome: Outcome, arrival: Arrival, opens: Callable[[Token], bo
     token = arrival.token
     if token is not None and arrival.is_new:
         created = Event("session_created", {"sid": token.sid, "user_id": arrival.user})
-        outcome = replace(outcome, events=(created, *outcome.events))
+        outcome = outcome._replace(events=(created, *outcome.events))
     if outcome.cookie == "clear" or outcome.written is not None:
         return outcome
     # Another request that came with the old cookie may have signed somebody in meanwhile. Its
     # browser has a newer cookie then, and this one would sign it out.
     owed = outcome.token or token
     if owed is None or not opens(owed):
-        return replace(outcome, cookie="leave")
-    return replace(outcome, cookie="fresh", token=owed)
+        return outcome._replace(cookie="leave")
+    return outcome._replace(cookie="fresh", token=owed)
 
 
 class CookieFlags:

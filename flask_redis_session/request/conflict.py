@@ -53,7 +53,7 @@ def merge(draft: Draft, step: Commit, stored: Mapping[bytes, bytes | None]) -> C
         else:
             sets[name] = text
     changes = replace(step.changes, sets=sets, deletes=deletes, guards={**stored})
-    return replace(step, changes=changes)
+    return step._replace(changes=changes)
 
 
 def _merged(
@@ -97,7 +97,7 @@ class Patience:
         if self._tries > MOST_TRIES or monotonic() - self._began > LONGEST:
             keys = ", ".join(repr(key_of(name)) for name in step.changes.guards)
             log.warning(_GAVE_UP, keys, self._tries - 1)
-            return replace(step, changes=replace(step.changes, guards={}))
+            return step._replace(changes=replace(step.changes, guards={}))
         if self._tries >= FIRST_PAUSE:
             sleep(random() * PAUSE)  # noqa: S311 - it protects nothing
         return step

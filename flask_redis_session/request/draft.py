@@ -16,8 +16,8 @@ gone       the cookie opens nothing                     live (stored as a new se
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from flask_redis_session.storage.commit import Lifetime, Meaning
 from flask_redis_session.storage.record import Binding, Changes, Record
@@ -27,9 +27,11 @@ from .rule import Rule
 
 Phase = Literal["new", "unproved", "live", "rotated", "gone"]
 
+#: The changes of a request that changed nothing.
+NOTHING = Changes()
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+
+class Terms(NamedTuple):
     """What the settings say of every session at the moment of a save.
 
     :param permanent: the idle lifetime of a permanent session, in seconds.
@@ -52,8 +54,23 @@ class Terms:
         return Lifetime(self.passing, rule, other=self.permanent)
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Origin(NamedTuple):
+    """What a sign-in came from, in case its cookie turns out to open nothing.
+
+    :param holder: who the user's keys said it was when it was loaded. That is not the one of the
+        record if ``SESSION_USER_KEY`` was another one then.
+    :param loaded: the fields that were loaded, as Redis holds them.
+    :param dropped: those of them that the request deleted, or that cannot be read.
+    :param assigned: the fields that the request assigned, also to what they were.
+    """
+
+    holder: str | None = None
+    loaded: Mapping[bytes, bytes] = MappingProxyType({})
+    dropped: Collection[bytes] = ()
+    assigned: Collection[bytes] = ()
+
+
+class Draft(NamedTuple):
     """What a request wants of its session.
 
     :param terms: what the settings say.
@@ -63,11 +80,7 @@ class Draft:
     :param record: what was loaded; ``None`` unless the session is *live*.
     :param changes: what to write. It is empty if the application said ``modified = False``.
     :param binding: whose the session becomes; ``None`` if it stays whose it is.
-    :param holder: who the user's keys said it was when it was loaded. That is not the one of the
-        record if ``SESSION_USER_KEY`` was another one then.
-    :param loaded: the fields that were loaded, as Redis holds them.
-    :param dropped: those of them that the request deleted, or that cannot be read.
-    :param assigned: the fields that the request assigned, also to what they were.
+    :param origin: what a sign-in came from; empty unless it is one.
     :param rules: how the keys are merged whose changes have a guard.
     :param sid: the public id that the request was told of a session that is not stored yet.
     :param permanent: whether the session is to be permanent.
@@ -86,13 +99,10 @@ class Draft:
     token: Token | None = None
     sent: Token | None = None
     record: Record | None = None
-    changes: Changes = field(default_factory=Changes)
+    changes: Changes = NOTHING
     binding: Binding | None = None
-    holder: str | None = None
-    loaded: Mapping[bytes, bytes] = field(default_factory=dict)
-    dropped: Collection[bytes] = ()
-    assigned: Collection[bytes] = ()
-    rules: Mapping[str, Rule] = field(default_factory=dict)
+    origin: Origin = Origin()
+    rules: Mapping[str, Rule] = MappingProxyType({})
     sid: str | None = None
     permanent: bool = False
     permanent_anew: bool = False

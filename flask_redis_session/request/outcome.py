@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from flask_redis_session.storage.commit import Committed, Lifetime
@@ -18,8 +17,7 @@ from .draft import Phase
 Cookie = Literal["leave", "same", "fresh", "refresh", "clear"]
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
+class Create(NamedTuple):
     """Store a new session.
 
     :param changes: its content.
@@ -36,8 +34,7 @@ class Create:
     sid: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """Write to a session, if its cookie opens it.
 
     :param token: the cookie.
@@ -58,8 +55,7 @@ class Commit:
     confirms: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Touch:
+class Touch(NamedTuple):
     """Move a session's expiry, if that is due and its cookie opens it.
 
     :param token: the cookie.
@@ -112,8 +108,7 @@ class Event(NamedTuple):
     arguments: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of a save.
 
     :param cookie: what the response does with the cookie.

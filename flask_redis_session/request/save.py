@@ -7,7 +7,6 @@ they are the table in ``docs/architecture.md``, which the tests go through line 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Literal
 
 from flask_redis_session.storage.commit import Committed, Lifetime
@@ -136,7 +135,7 @@ def _create(draft: Draft, content: Mapping[bytes, bytes], binding: Binding) -> C
 def _created(step: Create, reply: Written) -> Step | Outcome:
     if reply.committed.what != "saved":
         # Something is under that sid: an exception may have cut short what created it.
-        return replace(step, sid=None)
+        return step._replace(sid=None)
     user, sid = step.binding.user, reply.token.sid
     events = [Event("session_created", {"sid": sid, "user_id": user})]
     if user is not None:
@@ -170,7 +169,7 @@ def _not_committed(draft: Draft, what: str) -> Step | Outcome:
     """Judge a cookie that turned out not to open the session."""
     if draft.phase == "unproved" and what != "rotated":
         # Nothing was loaded: the cookie was never proved, and means nothing.
-        anew = replace(draft, phase="gone", token=None, permanent=draft.permanent_anew)
+        anew = draft._replace(phase="gone", token=None, permanent=draft.permanent_anew)
         return _plan_new(anew)
     reason: Literal["gone", "rotated"] = "gone" if what == "gone" else "rotated"
     if draft.binding is None or not draft.signs_in or _was_theirs(draft, draft.binding):
@@ -182,12 +181,13 @@ def _not_committed(draft: Draft, what: str) -> Step | Outcome:
 
 def _was_theirs(draft: Draft, binding: Binding) -> bool:
     """Tell whether the session was this user's when it was loaded: then nobody signed in."""
-    return draft.record is not None and binding.user in (draft.record.user, draft.holder)
+    return draft.record is not None and binding.user in (draft.record.user, draft.origin.holder)
 
 
 def _assigned(draft: Draft) -> dict[bytes, bytes]:
     """Return all that the request wants to be there, also what was there already."""
-    same = {name: draft.loaded[name] for name in draft.assigned if name in draft.loaded}
+    _, loaded, _, assigned = draft.origin
+    same = {name: loaded[name] for name in assigned if name in loaded}
     return {**same, **draft.changes.sets}
 
 
@@ -195,8 +195,8 @@ def _everything(draft: Draft) -> dict[bytes, bytes]:
     """Return all that the request knows of the session and has not removed."""
     kept = {
         name: stored
-        for name, stored in draft.loaded.items()
-        if name not in draft.dropped and key_of(name) is not None
+        for name, stored in draft.origin.loaded.items()
+        if name not in draft.origin.dropped and key_of(name) is not None
     }
     return {**kept, **draft.changes.sets}
 
@@ -208,7 +208,7 @@ def _refused(draft: Draft, reason: Literal["gone", "rotated", "undeliverable"]) 
     events = [Event("save_refused", {"sid": sid, "user_id": user, "reason": reason})]
     if reason == "gone":
         events.append(Event("session_ended", {"sid": sid, "user_id": None, "reason": "gone"}))
-    return replace(_unchanged(draft, "leave"), events=tuple(events))
+    return _unchanged(draft, "leave")._replace(events=tuple(events))
 
 
 def _unchanged(draft: Draft, cookie: Cookie) -> Outcome:

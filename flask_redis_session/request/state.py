@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +17,7 @@ from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend, Usage
 from .delivery import reaches_no_browser
-from .draft import Draft, Phase, Terms
+from .draft import NOTHING, Draft, Origin, Phase, Terms
 from .lasting import LastingMapping
 from .outcome import Outcome, Reply, Step
 from .save import save
@@ -203,41 +202,41 @@ class SessionState(LastingMapping):
             self._usage = None
         if self._others or (self._modified is not False and self._needs_owner()):
             self._is_stored()
-        draft = Draft(
+        changes, binding = NOTHING, None
+        changed: list[UserKey] = []
+        permanent, own = self.permanent, self._own()
+        if self._modified is False:
+            permanent = permanent if self._token is None else self._token.permanent
+            own = None if self._record is None else self._record.own
+        elif self._modified or self._mutable:
+            changes = self._changes()
+            changed = self._changed_keys(changes)
+            binding = self._binding(changed)
+        is_wanted = self._modified is not False
+        return Draft(
             terms,
             self._phase,
             self._token,
             self._sent,
             self._record,
+            changes,
+            binding,
+            Origin() if binding is None or binding.user is None else self._origin(),
+            self._backend.rules,
             sid=self._sid,
-            permanent=self.permanent,
+            permanent=permanent,
             permanent_anew=self._permanent_anew(),
-            own=self._own(),
+            own=own,
+            rotates=is_wanted and (self._rotates or self._turns_user(changed)),
+            confirms=is_wanted and self._confirms,
+            forced=self._forced,
             is_late=monotonic() - self._opened > TOMBSTONE,
             is_undeliverable=reaches_no_browser(self._request),
         )
-        if self._modified is False:
-            permanent = self.permanent if self._token is None else self._token.permanent
-            own = None if self._record is None else self._record.own
-            return replace(draft, permanent=permanent, own=own)
-        if self._modified is None and not self._mutable:
-            return draft
-        changes = self._changes()
-        changed = self._changed_keys(changes)
-        binding = self._binding(changed)
-        return replace(
-            draft,
-            changes=changes,
-            binding=binding,
-            holder=self._holder(),
-            loaded=self._fields,
-            dropped=self._dropped() if binding is not None else (),
-            assigned=[*map(field_of, self._assigned)] if binding is not None else (),
-            rotates=self._rotates or self._turns_user(changed),
-            confirms=self._confirms,
-            forced=self._forced,
-            rules=self._backend.rules,
-        )
+
+    def _origin(self) -> Origin:
+        assigned = [*map(field_of, self._assigned)]
+        return Origin(self._holder(), self._fields, self._dropped(), assigned)
 
     def _save(self, terms: Terms, send: Callable[[Step], Reply]) -> Outcome:
         """Save what this request wants of its session, and become what came of it.

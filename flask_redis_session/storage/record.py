@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from .surrogates import escaped, unescaped
@@ -77,6 +78,8 @@ def key_of(name: bytes) -> str | None:
     return key if field_of(key) == name else None
 
 
+# A request reads the same few texts several times.
+@lru_cache(maxsize=64)
 def number(text: bytes | None) -> float | None:
     """Read a number that Redis holds; a damaged one reads as ``None``.
 

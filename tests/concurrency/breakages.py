@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha1
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -124,7 +124,7 @@ def _revocation_spares_one() -> None:
 
 def _every_refusal_clears() -> None:
     def refused(*args: Any) -> Any:
-        return replace(original(*args), cookie="clear")
+        return original(*args)._replace(cookie="clear")
 
     save: Any = save_module
     original = save._refused

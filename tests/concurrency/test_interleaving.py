@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations_with_replacement, islice
 from typing import Any, NamedTuple
 
@@ -605,7 +604,7 @@ def _refusal_clears(monkeypatch):
     original = save_module._refused
 
     def refused(*args):
-        return replace(original(*args), cookie="clear")
+        return original(*args)._replace(cookie="clear")
 
     monkeypatch.setattr(save_module, "_refused", refused)
 

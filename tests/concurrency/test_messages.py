@@ -113,7 +113,7 @@ def _replaces_the_base(monkeypatch):
     original = conflict_module.merge
 
     def merge(draft, step, stored: Mapping[bytes, bytes | None]):
-        draft = replace(draft, changes=replace(draft.changes, guards=step.changes.guards))
+        draft = draft._replace(changes=replace(draft.changes, guards=step.changes.guards))
         return original(draft, step, stored)
 
     monkeypatch.setattr(save_module, "merge", merge)
@@ -124,9 +124,8 @@ def _merges_into_nothing(monkeypatch):
     monkeypatch.setattr(
         save_module,
         "merge",
-        lambda draft, step, stored: replace(
-            original(draft, step, stored),
-            changes=replace(step.changes, guards={}),
+        lambda draft, step, stored: original(draft, step, stored)._replace(
+            changes=replace(step.changes, guards={})
         ),
     )
 

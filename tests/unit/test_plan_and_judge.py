@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from flask_redis_session.request.draft import Draft, Phase, Terms
+from flask_redis_session.request.draft import Draft, Origin, Phase, Terms
 from flask_redis_session.request.outcome import (
     Commit,
     Create,
@@ -77,7 +76,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "signs in": {
         "changes": Changes({b"a": b"1", b"user_id": b"23"}),
         "binding": Binding("23"),
-        "dropped": {b"gone"},
+        "origin": Origin(loaded=LOADED, dropped={b"gone"}),
     },
     "says again who signed in": {
         "changes": Changes({b"a": b"1", b"user_id": b"23"}, wipe=True),
@@ -100,12 +99,12 @@ def drafted(row: Row) -> Draft:
         token,
         token or (new_token(permanent) if "ended" in words or phase == "gone" else None),
         Record("live", before) if phase == "live" else None,
-        loaded=LOADED,
+        origin=Origin(loaded=LOADED),
         permanent=permanent,
         is_late="late" in words,
         is_undeliverable="upgraded" in words,
     )
-    return replace(draft, **REQUESTS[row.request])
+    return draft._replace(**REQUESTS[row.request])
 
 
 #: The requests of a session that has a user.
