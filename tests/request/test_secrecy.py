@@ -100,6 +100,8 @@ def sent_by_sentry(error: BaseException) -> str:
             include_local_variables=True,
             max_value_length=10**6,
             integrations=[FlaskIntegration()],
+            # What else is installed, such as for the benchmarks, is no part of this.
+            auto_enabling_integrations=False,
         )
         scope.set_client(client)
         sentry_sdk.capture_exception(error)
