@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Collection
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -16,11 +15,11 @@ from flask.signals import got_request_exception
 
 from .application import ApplicationBackend
 from .cookie import as_wanted, carried_over, read_cookies
-from .current import finish, finish_failed, session_of_request
+from .current import finish_failed, session_of_request
 from .errors import StoreUnavailable
 from .figures import begin, report
 from .hints import give_hints
-from .refusal import refuse, vary
+from .refusal import forbid_storing, refuse, vary
 from .request.backend import When
 from .request.outcome import Outcome
 from .request.session import RedisSession
@@ -136,7 +135,7 @@ class RedisSessionInterface(SessionInterface):
             backend, tokens, permanent=backend.settings.permanent, request=request, carry=carry
         )
         if (tokens or carry) and has_request_context():
-            after_this_request(partial(finish, session))
+            after_this_request(session._finish)  # noqa: SLF001
         begin(app, session)
         return session
 
@@ -226,13 +225,14 @@ class RedisSessionInterface(SessionInterface):
                 # It was assigned: no setting changes it.
                 expires = datetime.now(timezone.utc) + timedelta(seconds=outcome.token.lifetime)
             response.set_cookie(name, outcome.token.cookie(), expires=expires, **flags)
-        vary(response)
+        if not session.accessed:
+            vary(response)
         if outcome.cookie == "fresh":
             if not (app.debug or app.testing) and has_request_context():
                 # As it was sent: Flask's own property raises on a host it does not trust.
                 known.warn(name, flags, request.environ.get("HTTP_HOST", ""))
             # OWASP Session Management, Web Content Caching: a new secret is for one reader.
-            response.cache_control.no_store = True
+            forbid_storing(response)
 
     def list_sessions(
         self, user_id: object, *, limit: int | None = None, offset: int = 0

@@ -25,7 +25,9 @@ def packed(*commands: tuple[Any, ...]) -> list[bytes]:
     for command in commands:
         small.append(b"*%d\r\n" % len(command))
         for word in command:
-            if type(word) is not bytes:
+            if type(word) is str:
+                word = word.encode()  # noqa: PLW2901
+            elif type(word) is not bytes:
                 word = _bytes_of(word)  # noqa: PLW2901
             size = len(word)
             if size < LARGE:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha1
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -109,7 +110,8 @@ def create_command(
     :param token: its cookie.
     :param binding: its user.
     """
-    ours = {name: value for name, value in _fields_of(binding).items() if value}
+    if binding.user is not None:
+        fields = {**_held(_fields_of(binding)), **fields}
     return _CREATE.on(
         key,
         token.proof,
@@ -117,7 +119,7 @@ def create_command(
         "" if absolute is None else repr(absolute),
         "own" if lifetime.rule == "assign" else "",
         "signed" if binding.user is not None and binding.signs_in else "",
-        *(part for item in {**ours, **fields}.items() for part in item),
+        *chain.from_iterable(fields.items()),
     )
 
 
@@ -125,6 +127,10 @@ def _fields_of(binding: Binding) -> dict[bytes, bytes | None]:
     """Return the fields that say whose a session is; ``None``: it is not to be there."""
     texts = {USER: binding.user, AGENT: binding.agent, ADDRESS: binding.address}
     return {name: text.encode() if text else None for name, text in texts.items()}
+
+
+def _held(fields: Mapping[bytes, bytes | None]) -> dict[bytes, bytes]:
+    return {name: value for name, value in fields.items() if value}
 
 
 def commit_command(
@@ -149,25 +155,29 @@ def commit_command(
     :param binding: its user from now on; ``None``: it keeps the one that it has.
     :param confirms: whether its user has just proved who they are.
     """
-    sets, deletes = changes.sets, changes.deletes
     if binding is not None:
-        ours = _fields_of(binding)
-        sets = {**{name: value for name, value in ours.items() if value}, **sets}
-        if not binding.signs_in:
-            sets = {SIGNED: b"never", **sets}
-        deletes = [*deletes, *(name for name, value in ours.items() if not value)]
+        changes = _with_binding(changes, binding)
     if confirms:
-        sets = {SIGNED: b"", **sets}
+        changes = replace(changes, sets={SIGNED: b"", **changes.sets})
     return _COMMIT.on(
         key,
         *commit_arguments(
-            replace(changes, sets=sets, deletes=deletes),
+            changes,
             lifetime,
             absolute=absolute,
             proof=proof,
             fresh=fresh.proof if fresh is not None else "",
         ),
     )
+
+
+def _with_binding(changes: Changes, binding: Binding) -> Changes:
+    ours = _fields_of(binding)
+    sets = {**_held(ours), **changes.sets}
+    if not binding.signs_in:
+        sets = {SIGNED: b"never", **sets}
+    deletes = [*changes.deletes, *(name for name, value in ours.items() if not value)]
+    return replace(changes, sets=sets, deletes=deletes)
 
 
 def commit_arguments(
@@ -191,7 +201,7 @@ def commit_arguments(
         "" if absolute is None else repr(absolute),
         "" if is_plain else f"{len(deletes)} {len(guards)} {ending} {fresh}",
         *deletes,
-        *(part for item in changes.sets.items() for part in item),
+        *chain.from_iterable(changes.sets.items()),
         *(part for name, text in guards.items() for part in (name, _digest(text))),
     )
 
