@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from .arrivals import mover_of
 from .client.commands import Commands
 from .client.meter import METER, count_written
 from .client.url import connect
 from .cookie import CookieFlags
 from .device import kept_of
 from .errors import StoreUnavailable
-from .request.arrival import Arrival
 from .request.backend import Loaded, Usage
 from .request.draft import Terms
 from .request.loading import LoadPlans
@@ -29,7 +29,7 @@ from .settings import Settings
 from .signals import session_ended
 from .storage.at_once import Deed
 from .storage.commit import Committed
-from .storage.record import Binding, Changes, Record, field_of
+from .storage.record import Changes, Record, field_of
 from .storage.session_hash import SessionHashes
 from .storage.token import Token, new_token
 from .storage.user_sessions import UserSessions
@@ -37,8 +37,6 @@ from .storage.user_sessions import UserSessions
 if TYPE_CHECKING:
     from flask import Flask, Request
 
-    from .moving.mover import Mover
-    from .moving.settings import ImportSettings
 
 #: After how many loads a request that wants yet another key gets all of them.
 MOST_FETCHES = 3
@@ -77,7 +75,7 @@ class ApplicationBackend:
             announce=self.announce,
         )
         #: Carries old sessions over; ``None`` without a ``SESSION_IMPORT``.
-        self.mover = None if settings.imports is None else self._mover(settings.imports)
+        self.mover = mover_of(self)
         self.users.note = notes_of(self)
         self._plans = LoadPlans() if settings.load == "auto" else None
         #: The flags of the application's cookie.
@@ -95,29 +93,6 @@ class ApplicationBackend:
         if self.settings.url is None:
             return self.settings.redis
         return connect(self.settings.url)
-
-    def _mover(self, imports: ImportSettings) -> Mover:
-        from .moving.mover import Mover  # noqa: PLC0415 (most applications have nothing to carry)
-
-        prefix = self.settings.prefix
-        return Mover(imports, self.redis, self.hashes, prefix, user_keys=lambda: self.user_keys)
-
-    def carrier(self, app: Flask, request: Request, name: str) -> Callable[[], Arrival] | None:
-        """Return what carries the session of an old cookie over; ``None`` if there is none.
-
-        :param app: the application.
-        :param request: the request that may bring one. Redis is not asked yet.
-        :param name: the name of the cookie of the sessions here.
-        """
-        mover = self.mover
-        if mover is None or not (cookies := mover.cookies(request, name)):
-            return None
-
-        def carry() -> Arrival:
-            device = Binding(None, *self.device(request))
-            return mover.carry(app, cookies, self.terms(app), device)
-
-        return carry
 
     def terms(self, app: Flask) -> Terms:
         """Return what the settings say of every session at this moment.
@@ -163,6 +138,13 @@ class ApplicationBackend:
         if self._is_running_out(record):
             record = self._touched_early(token, record)
         return record, fields
+
+    def is_due(self, record: Record) -> bool:
+        """Tell whether a session that is only read should be touched.
+
+        :param record: what was loaded of it.
+        """
+        return self.hashes.is_due(record.born, record.seen, record.idle)
 
     def choose(self, tokens: Sequence[Token]) -> Token:
         """Return the cookie that counts among several of one name.
@@ -290,7 +272,7 @@ class ApplicationBackend:
         token, record = step.token, step.record
         count_written(token.sid, "")
         if record is not None:
-            if not self.hashes.is_due(record.born, record.seen, record.idle):
+            if not self.is_due(record):
                 return True
         else:
             # Only the cookie tells of a shorter lifetime: the session must not end while in use.

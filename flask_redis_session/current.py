@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import flask
 
 from .request.session import RedisSession
+
+R = TypeVar("R")
 
 #: ``flask.session``.
 session = cast("RedisSession", flask.session)
@@ -16,7 +18,12 @@ def finish_failed(_: flask.Flask, **__: Any) -> None:
     """Note that a request failed: what comes is its error page, if any, and its teardown."""
     session = session_of_request()
     if session is not None:
-        session._finish(None)  # noqa: SLF001
+        finish(session, None)
+
+
+def finish(session: RedisSession, response: R) -> R:
+    """Note that the response is being finished, which is returned as it is."""
+    return session._finish(response)  # noqa: SLF001
 
 
 def session_of_request() -> RedisSession | None:

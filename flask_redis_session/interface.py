@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Collection
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -14,8 +15,9 @@ from flask.sessions import SessionInterface, SessionMixin
 from flask.signals import got_request_exception
 
 from .application import ApplicationBackend
+from .arrivals import carrier
 from .cookie import as_wanted, carried_over, read_cookies
-from .current import finish_failed, session_of_request
+from .current import finish, finish_failed, session_of_request
 from .errors import StoreUnavailable
 from .figures import begin, report
 from .hints import give_hints
@@ -130,12 +132,12 @@ class RedisSessionInterface(SessionInterface):
         backend = self._backend_of(app)
         name = self.get_cookie_name(app)
         tokens = read_cookies(request, name)
-        carry = None if tokens else backend.carrier(app, request, name)
+        carry = None if tokens else carrier(backend, app, request, name)
         session = self.session_class(
             backend, tokens, permanent=backend.settings.permanent, request=request, carry=carry
         )
         if (tokens or carry) and has_request_context():
-            after_this_request(session._finish)  # noqa: SLF001
+            after_this_request(partial(finish, session))
         begin(app, session)
         return session
 

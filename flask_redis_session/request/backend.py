@@ -48,6 +48,9 @@ class SessionBackend(Protocol):
     def load(self, token: Token, key: str | None, usage: Usage) -> Loaded:
         """Load what is needed to know a key, or every key if it is ``None``."""
 
+    def is_due(self, record: Record) -> bool:
+        """Tell whether a session that is only read should be touched."""
+
     def choose(self, tokens: Sequence[Token]) -> Token:
         """Return the cookie that counts among several of one name."""
 

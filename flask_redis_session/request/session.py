@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from flask.sessions import SessionMixin
@@ -12,7 +13,7 @@ from flask_redis_session.storage.revocation import Selection
 from flask_redis_session.storage.token import new_sid
 
 from .at_once import AtOnceState
-from .backend import Usage, When
+from .backend import SessionBackend, Usage, When
 from .user import user_text
 
 
@@ -190,6 +191,19 @@ class RedisSession(AtOnceState, SessionMixin):
             return "gone"
         key, usage = self._backend.user_keys.roots[0], Usage(None, set())
         return self._backend.load(self._token, key, usage)[0].standing
+
+    def _cookie_sid(self, backend: SessionBackend) -> str | None:
+        """Return the sid that the request's cookie names, if it is one of this backend's."""
+        return self._token.sid if self._token and self._backend is backend else None
+
+    def _ended_outside(self, backend: SessionBackend, sids: Collection[str]) -> None:
+        """Become a new session if this one is among those that the application just ended.
+
+        :param backend: whose sessions were ended.
+        :param sids: the sessions.
+        """
+        if self._backend is backend and self._token is not None and self._token.sid in sids:
+            self._end()
 
     def __repr__(self) -> str:
         # Neither loads anything nor shows what may be private.

@@ -197,9 +197,6 @@ class SessionState(LastingMapping):
         :raises UnstorableValue: if a value has no form in Redis.
         :raises StoreUnavailable: if Redis fails while it is asked whose session this is.
         """
-        if self._usage is not None:
-            self._backend.learn(self._usage)
-            self._usage = None
         if self._others or (self._modified is not False and self._needs_owner()):
             self._is_stored()
         changes, binding = NOTHING, None
@@ -250,6 +247,9 @@ class SessionState(LastingMapping):
             raise self._failure
         try:
             with self._lock:  # of threads that still use it
+                self._learn()
+                if self._is_left_alone():
+                    return Outcome("leave", self._phase, self._token, self._record)
                 draft = self._draft(terms)
             outcome = save(draft, send)
         except StoreUnavailable as failure:
@@ -264,6 +264,26 @@ class SessionState(LastingMapping):
             raise
         self._take_over(outcome)
         return outcome
+
+    def _learn(self) -> None:
+        """Let the backend know what the request used of what it loaded."""
+        if self._usage is not None:
+            self._backend.learn(self._usage)
+            self._usage = None
+
+    def _is_left_alone(self) -> bool:
+        """Tell whether the session was only read and nothing is due.
+
+        A draft would come to the same, but this is what most requests are.
+        """
+        return (
+            self._modified is None
+            and not self._mutable
+            and self._token is not None
+            and not (self.permanent or self._token.permanent)
+            and self._record is not None
+            and not self._backend.is_due(self._record)
+        )
 
     def _needs_owner(self) -> bool:
         """Tell whether whose session it is decides how it is saved.
@@ -294,19 +314,6 @@ class SessionState(LastingMapping):
             self._end()
         elif outcome.phase == "gone" and self._phase == "unproved":
             self._prove(Record("gone"))
-
-    def _cookie_sid(self, backend: SessionBackend) -> str | None:
-        """Return the sid that the request's cookie names, if it is one of this backend's."""
-        return self._token.sid if self._token and self._backend is backend else None
-
-    def _ended_outside(self, backend: SessionBackend, sids: Collection[str]) -> None:
-        """Become a new session if this one is among those that the application just ended.
-
-        :param backend: whose sessions were ended.
-        :param sids: the sessions.
-        """
-        if self._backend is backend and self._token is not None and self._token.sid in sids:
-            self._end()
 
     def _end(self) -> None:
         """Become a new and empty session: the stored one has been ended."""
