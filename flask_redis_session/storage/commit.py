@@ -153,8 +153,6 @@ def commit_command(
     if binding is not None:
         ours = _fields_of(binding)
         sets = {**{name: value for name, value in ours.items() if value}, **sets}
-        if not binding.signs_in:
-            sets = {SIGNED: b"never", **sets}
         deletes = [*deletes, *(name for name, value in ours.items() if not value)]
     if confirms:
         sets = {SIGNED: b"", **sets}
