@@ -73,10 +73,10 @@ class ApplicationBackend:
             wait=settings.revoke_wait,
             most=settings.max_per_user,
             announce=self.announce,
+            note=notes_of(self),
         )
         #: Carries old sessions over; ``None`` without a ``SESSION_IMPORT``.
         self.mover = mover_of(self)
-        self.users.note = notes_of(self)
         self._plans = LoadPlans() if settings.load == "auto" else None
         #: The flags of the application's cookie.
         self.cookie_flags = CookieFlags()

@@ -65,10 +65,12 @@ class Observer:
     def set_times(self, sid: str, user_id: object, *, born: float, seen: float) -> None:
         """Write other times into a session and its user's index.
 
-        :param born: when the session began, in epoch seconds.
+        :param born: when the session began and its user signed in, in epoch seconds.
         :param seen: when it was last used, in epoch seconds.
         """
-        self._client.hset(self.session_key(sid), mapping={"@born": born, "@seen": seen})
+        self._client.hset(
+            self.session_key(sid), mapping={"@born": born, "@signed": born, "@seen": seen}
+        )
         self._client.zadd(self.index_key(user_id), {sid: seen})
 
     def address(self) -> str:

@@ -17,9 +17,8 @@
 --               session ends if there is still none, or nothing; and the digest of a fresh secret to
 --               rotate to, or nothing, which keeps the secret. '' is '0 0  '
 -- ARGV[6…5+n]   the fields to delete
--- ARGV[6+n…]    field, value, field, value, … to set. '@signed' becomes the server's time: the user
---               was confirmed; or is not set, if its value is 'never'. It also is if '@user' becomes
---               another one.
+-- ARGV[6+n…]    field, value, field, value, … to set. '@signed' becomes the server's time, whatever its
+--               value: the user was confirmed. It also does if '@user' becomes another one.
 -- the last 2g   the guards: field, digest, field, digest, … Each field must hold a text with this
 --               SHA-1, in hex ('': it must not be there), or what this commit leaves in it.
 --
@@ -126,12 +125,11 @@ if rotates then
   set('@secret:' .. fresh, mark(fresh))
 end
 local sets_users = false
-local signs, never = false, false
+local signs = false
 for i = 6 + deletions, last, 2 do
   local field, value = ARGV[i], ARGV[i + 1]
   sets_users = sets_users or is_users(field)
   signs = signs or field == '@signed' or (field == '@user' and value ~= user)
-  never = never or (field == '@signed' and value == 'never')
   if field ~= '@signed' then
     set(field, value)
   end
@@ -144,7 +142,7 @@ end
 if held[7] and not own then
   deleted[#deleted + 1] = '@own'
 end
-if signs and not never then
+if signs then
   signed = stamp
   set('@signed', stamp)
 end

@@ -174,8 +174,6 @@ def commit_command(
 def _with_binding(changes: Changes, binding: Binding) -> Changes:
     ours = _fields_of(binding)
     sets = {**_held(ours), **changes.sets}
-    if not binding.signs_in:
-        sets = {SIGNED: b"never", **sets}
     deletes = [*changes.deletes, *(name for name, value in ours.items() if not value)]
     return replace(changes, sets=sets, deletes=deletes)
 

@@ -196,7 +196,8 @@ class Binding(NamedTuple):
     :param user: the user's id, as text; ``None``: the session becomes nobody's.
     :param agent: the user agent to keep, if any.
     :param address: the address to keep, if any.
-    :param signs_in: whether the user signs in now; else nobody knows when they did.
+    :param signs_in: of a session that is created, whether the user signs in now; else nobody knows
+        when they did. Who is bound to one that exists signs in.
     """
 
     user: str | None

@@ -259,8 +259,8 @@ class SessionHashes:
         reply = replies[at] if at < len(replies) else None
         if isinstance(reply, StoreUnavailable):
             raise reply
-        if reply is None or isinstance(reply, Exception):  # pragma: no cover - in a cluster
-            # Nothing is sent after a refusal.
+        if reply is None or isinstance(reply, Exception):
+            # It comes after a refusal: in a cluster it is not sent then, elsewhere it was lost.
             reply = self._redis.call(script)
         return self._committed(reply, token)
 

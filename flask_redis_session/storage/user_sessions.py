@@ -33,6 +33,7 @@ class UserSessions:
     :param wait: replicas, milliseconds, as in ``SESSION_REVOKE_WAIT``.
     :param most: how many sessions a user may have; ``None``: any number.
     :param announce: is told of the sessions that ended: the user, the sids, the reason.
+    :param note: returns what notes a revocation before it begins, if something may come over later.
     """
 
     def __init__(
@@ -43,14 +44,14 @@ class UserSessions:
         wait: tuple[int, int] | None,
         most: int | None,
         announce: Callable[[str | None, Iterable[str], str], None],
+        note: Callable[[str, Selection], list[Command]],
     ) -> None:
         self._redis = redis
         self._hashes = hashes
         self._wait = wait
         self._most = most
         self._announce = announce
-        #: Returns what notes a revocation before it begins, if something may come over later.
-        self.note: Callable[[str, Selection], list[Command]] | None = None
+        self._note = note
 
     def list_pages(
         self, user: str, *, limit: int | None = None, offset: int = 0
@@ -142,8 +143,7 @@ class UserSessions:
         """
         revocation = self.revocation(own)
         with revocation.checked():
-            if self.note is not None:
-                revocation.begin(self.note(user, selection))
+            revocation.begin(self._note(user, selection))
             for page in revocation.of_user(user, selection):
                 self._announce(user, page, reason)
                 yield page

@@ -127,6 +127,29 @@ def test_round_trips_of_a_sign_in(site, cluster, before):
     assert cost.round_trips <= 3 + 1
 
 
+def test_refused_index(site, caplog):
+    """A sign-in whose index is refused is not carried out: nothing is sent after the refusal."""
+    browser = site.browser()
+    browser.set(a=1)
+    site.redis.set("session:user:23", "no index")
+
+    browser.visit(lambda: session.update(user_id=23, a=2), status=503)
+
+    assert {"a": 1} == browser.read()
+    assert "session:user:23" in caplog.text
+
+
+def test_refused_touch(site):
+    """A save stands though the touch of its index, which is sent first, is refused."""
+    browser = site.browser()
+    browser.sign_in(23, a=1)
+    site.redis.set("session:user:23", "no index")
+
+    browser.visit(lambda: (setattr(session, "permanent", True), session.update(a=2)))
+
+    assert {"user_id": 23, "a": 2} == browser.read()
+
+
 def test_failover(replicated):
     """With a primary gone, what fails meanwhile is a 503; then its replica goes on."""
     site = Site(replicated, SESSION_REDIS_URL=replicated.url)

@@ -187,6 +187,16 @@ def _waiting(server, threads):
     return names.count("_open") == len(threads) - 1
 
 
+def test_lost_after_a_refusal(site, browser):
+    """A save whose script had been lost stands, though the touch of its index is refused."""
+    site.redis.set("session:user:23", "no index")
+    site.redis.script_flush()
+
+    browser.visit(lambda: (setattr(session, "permanent", True), session.update(a=5)))
+
+    assert {"user_id": 23, "a": 5, "b": 2, "cart": [1]} == browser.read()
+
+
 def test_save_that_ended_its_session(server):
     """A save is not sent again if only the script of the index had been lost."""
     site = Site(server)

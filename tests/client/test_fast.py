@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+from typing import Any
 
 import pytest
 import redis
@@ -236,6 +238,56 @@ def test_a_connection_of_before_a_fork_is_given_back(valkey):
     assert connection is not pool.get_connection()
     connection.disconnect()
     client.close()
+
+
+@pytest.mark.skipif(
+    not hasattr(Connection, "mark_for_reconnect"), reason="redis-py asks for it from 7 on"
+)
+def test_a_connection_whose_server_moves(valkey):
+    """One that redis-py wants to make anew is closed when it is given back."""
+    client = connect(valkey.url)
+    pool = client.connection_pool
+    before = client.execute_command("CLIENT", "ID")
+    connection = pool.get_connection()
+    # As redis-py does when the server tells that it will move.
+    connection.mark_for_reconnect()
+    pool.release(connection)
+    was_closed = connection.is_closed()
+
+    assert was_closed
+    assert before != client.execute_command("CLIENT", "ID")
+    assert connection is pool.get_connection()
+    assert not connection.should_reconnect()
+    connection.disconnect()
+
+
+def test_a_failure_while_others_take_what_is_idle(valkey):
+    """Who closes the idle connections stops when other threads have taken all of them."""
+    client = connect(valkey.url)
+    pool = client.connection_pool
+    failed, *others = [pool.get_connection() for _ in range(3)]
+    for connection in others:
+        connection.connect()
+        pool.release(connection)
+    taken: list[Any] = []
+
+    def take(frame, event, function):
+        # The moment between the count of the idle ones and the first of them.
+        if event == "c_call" and function.__name__ == "popleft" and not taken:
+            taken.extend(pool.get_connection() for _ in others)
+
+    before = sys.getprofile()
+    sys.setprofile(take)
+    try:
+        pool.release(failed)
+    finally:
+        sys.setprofile(before)
+
+    assert others == taken[::-1]
+    assert [False, False] == [connection.is_closed() for connection in taken]
+    assert failed is pool.get_connection()
+    for connection in taken:
+        connection.disconnect()
 
 
 def test_a_reply_that_is_a_dict_already():

@@ -229,7 +229,7 @@ NOTICED = [
     ),
     Breakage(
         "a sign-in leaves when somebody signed in as it was",
-        Rewrite("storage.commit", "_COMMIT", "if signs and not never then", "if false then"),
+        Rewrite("storage.commit", "_COMMIT", "if signs then", "if false then"),
     ),
     Breakage(
         "a save moves when somebody signed in",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.failure.impatient import PAGES, REQUESTS, Fired, Person, make_app, sign_in_all
-from tests.support.interruption import interrupted
+from tests.support.interruption import interrupted, unmeasured
 from tests.support.servers import SentinelSet
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ MANY = 5000
 def check(kind: str, way: str, port: int, requests: int = REQUESTS) -> None:
     """Run an application whose requests are cut short; none of its answers is wrong."""
     command = [sys.executable, "-m", "tests.failure.impatient", kind, way, str(port), SEED]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ = {**unmeasured(), "PYTHONPATH": str(ROOT)}
     run = subprocess.run(
         [*command, str(requests)], cwd=ROOT, env=environ, capture_output=True, timeout=300
     )

@@ -1,7 +1,8 @@
-"""What a signal handler raises, at a chosen moment."""
+"""What a signal handler raises, at a chosen moment, and a process in which one may at any."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -10,6 +11,17 @@ from typing import Any
 
 class Soft(BaseException):
     """What ends something that takes too long."""
+
+
+def unmeasured() -> dict[str, str]:
+    """Return this environment for a process in which an exception may come at any point.
+
+    coverage takes a lock between two lines of such a process too. What is raised there leaves it
+    locked, and the process then waits for ever. So coverage must not begin in it: it does if one of
+    its variables is set.
+    """
+    begun = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+    return {name: value for name, value in os.environ.items() if name not in begun}
 
 
 def interrupted(

@@ -201,6 +201,8 @@ def test_the_first_page_of_the_first_visitor() -> None:
 
         assert 9 == len(_sids(browser.get("/devices")))
         assert 1 == browser.page.count("This device")
+        # When she signed in on the first of the others.
+        assert "6 days ago" in browser.page
 
 
 def test_an_almost_empty_session_is_cheaper_whole(demo: Demo) -> None:
