@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from flask_redis_session.errors import StoreUnavailable
+from flask_redis_session.storage.record import Changes
 from flask_redis_session.storage.token import Token
 
 from .arrival import NOTHING, Arrival
@@ -91,7 +92,7 @@ class CarriedState(SessionState):
             and self._token is not self._sent
         )
 
-    def _draft(self, terms: Terms) -> Draft:
+    def _draft(self, terms: Terms, nested: Changes | None = None) -> Draft:
         if self._carry is not None and self._modified:
             try:
                 self._arrive(self._carry)
@@ -100,7 +101,7 @@ class CarriedState(SessionState):
                 raise
         elif self._carry is not None:
             self._come_too_late()
-        return super()._draft(terms)
+        return super()._draft(terms, nested)
 
     def _come_too_late(self) -> None:
         """Carry nothing over any more: the response goes without a new cookie."""

@@ -40,10 +40,11 @@ def save(draft: Draft, send: Callable[[Step], Reply]) -> Outcome:
     :raises Exception: what an application's rule of ``SESSION_MERGE`` raises.
     """
     step = plan(draft)
-    patience = Patience()
+    patience: Patience | None = None
     while not isinstance(step, Outcome):
         step = judge(draft, send(step))
         if isinstance(step, Commit):
+            patience = patience or Patience()
             step = patience.again(step)
     return step
 

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask_redis_session.errors import StoreUnavailable, UnstorableValue
-from flask_redis_session.storage.record import TOMBSTONE, Binding, Record, field_of
+from flask_redis_session.storage.record import TOMBSTONE, Binding, Changes, Record, field_of
 from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend, Usage
@@ -190,10 +190,11 @@ class SessionState(LastingMapping):
         self._is_finishing = True
         return response
 
-    def _draft(self, terms: Terms) -> Draft:
+    def _draft(self, terms: Terms, nested: Changes | None = None) -> Draft:
         """Return what this request wants of its session.
 
         :param terms: what the settings say.
+        :param nested: what it changed, if that is known already.
         :raises UnstorableValue: if a value has no form in Redis.
         :raises StoreUnavailable: if Redis fails while it is asked whose session this is.
         """
@@ -206,7 +207,7 @@ class SessionState(LastingMapping):
             permanent = permanent if self._token is None else self._token.permanent
             own = None if self._record is None else self._record.own
         elif self._modified or self._mutable:
-            changes = self._changes()
+            changes = nested or self._changes()
             changed = self._changed_keys(changes)
             binding = self._binding(changed)
         is_wanted = self._modified is not False
@@ -248,9 +249,11 @@ class SessionState(LastingMapping):
         try:
             with self._lock:  # of threads that still use it
                 self._learn()
-                if self._is_left_alone():
+                nested = self._nested_changes() if self._is_only_read() else None
+                if nested is not None and not nested:
+                    # A draft would come to the same, but this is what most requests are.
                     return Outcome("leave", self._phase, self._token, self._record)
-                draft = self._draft(terms)
+                draft = self._draft(terms, nested)
             outcome = save(draft, send)
         except StoreUnavailable as failure:
             self._failure = failure
@@ -271,19 +274,18 @@ class SessionState(LastingMapping):
             self._backend.learn(self._usage)
             self._usage = None
 
-    def _is_left_alone(self) -> bool:
-        """Tell whether the session was only read and nothing is due.
-
-        A draft would come to the same, but this is what most requests are.
-        """
+    def _is_only_read(self) -> bool:
+        """Tell whether nothing is due but what changed inside of values, if anything did."""
         return (
             self._modified is None
-            and not self._mutable
             and self._token is not None
             and not (self.permanent or self._token.permanent)
             and self._record is not None
             and not self._backend.is_due(self._record)
         )
+
+    def _nested_changes(self) -> Changes:
+        return self._changes() if self._mutable else NOTHING
 
     def _needs_owner(self) -> bool:
         """Tell whether whose session it is decides how it is saved.
