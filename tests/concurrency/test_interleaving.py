@@ -566,7 +566,7 @@ BROKEN = [
         "a sign-in leaves when somebody signed in as it was",
         commit_module,
         "_COMMIT",
-        "if signs and not never then",
+        "if signs then",
         "if false then",
         SIGNED_IN,
         (o.SIGN_IN_OTHER, o.READ),

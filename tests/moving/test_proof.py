@@ -77,6 +77,8 @@ def shown(error):
 
 
 class TestForged:
+    # A busy machine takes minutes while coverage measures.
+    @pytest.mark.timeout(300)
     @pytest.mark.parametrize("use_signer", [False, True])
     def test_fifty_thousand(self, valkey, use_signer):
         """Forged ids and cookies open nothing, and store nothing."""
