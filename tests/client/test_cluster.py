@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 from functools import partial
@@ -12,9 +13,11 @@ import redis
 from redis.crc import key_slot
 
 from flask_redis_session.admin.keyspace import KeySpace
+from flask_redis_session.client.pools import close_idle
 from flask_redis_session.signals import session_ended
 from tests.client.test_clients import everything
 from tests.client.test_tls_acl import administer, rules
+from tests.support.clients import LIBRARIES
 from tests.support.commandline import make, run
 from tests.support.figures import figure
 from tests.support.load import AnyBrowser, Load
@@ -418,3 +421,26 @@ def test_one_host():
 
         assert all(node.ask("DBSIZE") for node in cluster.nodes)
         assert isinstance(site.interface._any_backend().redis._client, redis.RedisCluster)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_close_idle(cluster, library):
+    """Of a client of a cluster's, the idle connections to every node are closed."""
+    kind = getattr(importlib.import_module(library), f"{library.capitalize()}Cluster")
+    client = kind(host=HOST, port=cluster.nodes[0].port)
+
+    def numbers():
+        """Return the number that each node has given to the connection."""
+        return {
+            node.name: client.execute_command("CLIENT ID", target_nodes=node)
+            for node in client.get_primaries()
+        }
+
+    before, again = numbers(), numbers()
+    close_idle(client)
+    after = numbers()
+    client.close()
+
+    assert 3 == len(before)
+    assert before == again
+    assert not before.items() & after.items()

@@ -316,3 +316,38 @@ def test_ended_by_somebody_else(site):
 
     assert (0, {}) == answer.value
     assert None is answer.cookie
+
+
+def test_nobodys_meanwhile(site):
+    """If another request signed the user out and the cookie opens it still, the session goes on."""
+    (browser,) = site.browsers(23, 1)
+
+    def signed_out_meanwhile():
+        assert 23 == session["user_id"]
+        site.redis.hdel(site.key(browser.sid), "@user", "user_id")
+        site.redis.delete("session:user:23")
+        return session.clear_user_sessions()
+
+    assert 0 == browser.visit(signed_out_meanwhile).value
+    browser.set(a=1)
+    assert {"a": 1} == browser.read()
+
+
+def test_failure_meanwhile(valkey):
+    """If Redis fails while it is asked what became of the session, nothing counts as ended."""
+    site = Site(valkey, SESSION_LOAD="all")
+    (browser,) = site.browsers(23, 1)
+
+    def fails_meanwhile():
+        assert 23 == session["user_id"]
+        site.redis.delete(site.key(browser.sid), "session:user:23")
+        site.redis.execute_command("ACL", "SETUSER", "default", "-hgetall")
+        try:
+            session.clear_user_sessions()
+        finally:
+            site.redis.execute_command("ACL", "SETUSER", "default", "+hgetall")
+
+    answer = browser.visit(fails_meanwhile, status=503)
+
+    assert "Retry-After" in answer.headers
+    assert None is answer.cookie
