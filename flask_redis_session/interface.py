@@ -155,12 +155,13 @@ class RedisSessionInterface(SessionInterface):
         """Save a session, and return what came of it; ``None``: there was nothing to save."""
         if session.accessed:
             vary(response)
-        if session._is_done(response.status_code):  # noqa: SLF001
+        is_asked = type(self).should_set_cookie is not SessionInterface.should_set_cookie
+        if session._is_done(response.status_code, is_asked):  # noqa: SLF001
             return None
         backend = self._backend_of(app)
         failed: StoreUnavailable | None = None
         try:
-            wanted = self._wants_cookie(app, session)
+            wanted = self.should_set_cookie(app, session) if is_asked else None
             outcome = session._save(backend.terms(app), backend.send)  # noqa: SLF001
         except StoreUnavailable as failure:
             refuse(app, response, failure)
@@ -184,12 +185,6 @@ class RedisSessionInterface(SessionInterface):
         :param session: the session: ``flask.session``.
         """
         session.regenerate()
-
-    def _wants_cookie(self, app: Flask, session: RedisSession) -> bool | None:
-        """Return what a subclass says of sending the cookie; ``None`` if it says nothing."""
-        if type(self).should_set_cookie is SessionInterface.should_set_cookie:
-            return None
-        return self.should_set_cookie(app, session)
 
     def _cookie_flags(self, app: Flask) -> dict[str, Any]:
         return {

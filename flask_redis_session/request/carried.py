@@ -77,11 +77,11 @@ class CarriedState(SessionState):
             # It has no other cookie to send.
             self._sent, self._complete = arrival.token, True
 
-    def _is_done(self, status: int) -> bool:
+    def _is_done(self, status: int, is_asked: bool) -> bool:
         if self._carry is not None and self._failure is None and self._modified is None:
             self._come_too_late()
             return True
-        return not self._owes_cookie() and super()._is_done(status)
+        return not self._owes_cookie() and super()._is_done(status, is_asked)
 
     def _owes_cookie(self) -> bool:
         """Tell whether the browser has yet to get the cookie of what was carried over."""

@@ -15,5 +15,7 @@ def reaches_no_browser(request: Request | None) -> bool:
     """Tell whether no browser gets the response: of an upgraded request, or of Flask-SocketIO's."""
     if request is None:
         return False
-    upgrade: str = request.environ.get("HTTP_UPGRADE", "")
-    return upgrade.lower() == "websocket" or all(hasattr(request, name) for name in _OF_AN_EVENT)
+    upgrade: str | None = request.environ.get("HTTP_UPGRADE")
+    if upgrade is not None and upgrade.lower() == "websocket":
+        return True
+    return all(hasattr(request, name) for name in _OF_AN_EVENT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import TypeVar
 
 from flask.sessions import SessionMixin
 
@@ -15,6 +16,8 @@ from flask_redis_session.storage.token import new_sid
 from .at_once import AtOnceState
 from .backend import SessionBackend, Usage, When
 from .user import user_text
+
+R = TypeVar("R")
 
 
 class RedisSession(AtOnceState, SessionMixin):
@@ -191,6 +194,14 @@ class RedisSession(AtOnceState, SessionMixin):
             return "gone"
         key, usage = self._backend.user_keys.roots[0], Usage(None, set())
         return self._backend.load(self._token, key, usage)[0].standing
+
+    def _finish(self, response: R) -> R:
+        """Note that the response is being finished: an exception could only spoil it.
+
+        :param response: the response, which is returned as it is.
+        """
+        self._is_finishing = True
+        return response
 
     def _cookie_sid(self, backend: SessionBackend) -> str | None:
         """Return the sid that the request's cookie names, if it is one of this backend's."""

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from flask_redis_session.errors import StoreUnavailable, UnstorableValue
 from flask_redis_session.storage.record import TOMBSTONE, Binding, Changes, Record, field_of
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from flask import Request
 
 log = logging.getLogger("flask_redis_session")
-
-R = TypeVar("R")
 
 TORN = "The session ended or changed its cookie while it was read. Please try again."
 
@@ -171,24 +169,22 @@ class SessionState(LastingMapping):
             return Binding(None)
         return Binding(user, *self._backend.device(self._request))
 
-    def _is_done(self, status: int) -> bool:
+    def _is_done(self, status: int, is_asked: bool) -> bool:
         """Tell whether the end of the request has nothing to do for the session.
 
         :param status: of the response.
+        :param is_asked: whether the application says itself if the cookie is sent.
         """
         if self._failure is not None:
             # The view was told, unless it failed for that; and nothing of this request's is lost.
             return status != 500 and not self._modified and not self._lacks
-        is_unused = self._modified is None and self._phase in ("new", "unproved")
-        return is_unused and not self.permanent
-
-    def _finish(self, response: R) -> R:
-        """Note that the response is being finished: an exception could only spoil it.
-
-        :param response: the response, which is returned as it is.
-        """
-        self._is_finishing = True
-        return response
+        if self._modified is None and self._phase in ("new", "unproved"):
+            return not self.permanent
+        if is_asked or self._mutable or not self._is_only_read():
+            return False
+        with self._lock:  # of threads that still use it
+            self._learn()
+        return True
 
     def _draft(self, terms: Terms, nested: Changes | None = None) -> Draft:
         """Return what this request wants of its session.
@@ -279,6 +275,8 @@ class SessionState(LastingMapping):
         return (
             self._modified is None
             and self._token is not None
+            # Else an earlier save of this request owes the browser a cookie.
+            and self._token is self._sent
             and not (self.permanent or self._token.permanent)
             and self._record is not None
             and not self._backend.is_due(self._record)
