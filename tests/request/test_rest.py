@@ -93,7 +93,7 @@ def test_application_decides(valkey):
 
 
 def test_owes_cookie(valkey):
-    """If a first save was cut short once it had rotated the secret, the error page sends the cookie.
+    """If a save was cut short once it had rotated the secret, the error page sends the cookie.
 
     Here a user's id changes inside of a dict: nothing says so but the text of that dict.
     """
