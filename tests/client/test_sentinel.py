@@ -121,7 +121,8 @@ def test_no_request_waits_for_sentinels_that_hang(sentinels):
     for each in sentinels.sentinels:
         each.resume()
 
-    assert longest < 0.3
+    # Who waits for a sentinel waits for its timeout, a second.
+    assert longest < 0.8
 
 
 @pytest.mark.timeout(120)
