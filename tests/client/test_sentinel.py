@@ -121,7 +121,7 @@ def test_no_request_waits_for_sentinels_that_hang(sentinels):
     for each in sentinels.sentinels:
         each.resume()
 
-    # Who waits for a sentinel waits for its timeout, a second.
+    # Who asked them would wait for each, a second in all.
     assert longest < 0.8
 
 
