@@ -333,6 +333,7 @@ def test_nobodys_meanwhile(site):
     assert {"a": 1} == browser.read()
 
 
+@pytest.mark.one_server("the right to a command of one server")
 def test_failure_meanwhile(valkey):
     """If Redis fails while it is asked what became of the session, nothing counts as ended."""
     site = Site(valkey, SESSION_LOAD="all")
