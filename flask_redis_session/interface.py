@@ -222,8 +222,7 @@ class RedisSessionInterface(SessionInterface):
                 # It was assigned: no setting changes it.
                 expires = datetime.now(timezone.utc) + timedelta(seconds=outcome.token.lifetime)
             response.set_cookie(name, outcome.token.cookie(), expires=expires, **flags)
-        if not session.accessed:
-            vary(response)
+        vary(response)
         if outcome.cookie == "fresh":
             if not (app.debug or app.testing) and has_request_context():
                 # As it was sent: Flask's own property raises on a host it does not trust.

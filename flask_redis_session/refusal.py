@@ -19,11 +19,12 @@ _OF_THE_BODY = {"accept-ranges", "etag", "expires", "last-modified", "location"}
 
 def vary(response: Response) -> None:
     """Tell caches that the response depends on the cookie."""
-    if "Vary" in response.headers:
-        response.vary.add("Cookie")
-    else:
-        # The same in less than half the time.
+    # What Werkzeug does here takes more than twice the time; it is left to what is less usual.
+    named = response.headers.get("Vary")
+    if named is None:
         response.headers.add("Vary", "Cookie")
+    elif named != "Cookie":
+        response.vary.add("Cookie")
 
 
 def forbid_storing(response: Response) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import flask
 import pytest
 
-from flask_redis_session import RedisSession
+from flask_redis_session import RedisSession, RedisSessionInterface
 from tests.support.webapp import Site, each, session
 
 FLAGS: dict[str, Any] = {
@@ -159,6 +159,21 @@ class TestCaches:
             return response
 
         assert "Accept-Language, Cookie" == site.browser().visit(view).headers["Vary"]
+
+    def test_vary_by_the_interface(self, site):
+        """It varies by the cookie also if only the interface used the session, as it sent one."""
+        browser = site.browser()
+        browser.visit(lambda: session.update(a=1) or setattr(session, "permanent", True))
+
+        class Curious(RedisSessionInterface):
+            def should_set_cookie(self, app, session):
+                return flask.session["a"] == 1
+
+        site.interface.__class__ = Curious
+        answer = browser.visit(lambda: None)
+
+        assert answer.cookie is not None
+        assert ["Cookie"] == answer.headers.getlist("Vary")
 
     def test_no_store(self, site):
         """A response that hands out a secret is for no cache; the others are as they were."""
