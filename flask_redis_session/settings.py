@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal
 
+from .client.given import check_client, client_or_url
 from .client.url import check_url, reply_timeout
 from .defaults import DEFAULT_URL, DEFAULTS
 from .errors import SettingError
@@ -112,7 +112,7 @@ def _imports(config: Mapping[str, Any], prefix: str | None) -> ImportSettings | 
     from .moving.settings import read_import  # noqa: PLC0415
 
     lifetime = optional_seconds(config, "PERMANENT_SESSION_LIFETIME") or 0.0
-    return read_import(config, _prefix(config, prefix), _client_or_url, lifetime=lifetime)
+    return read_import(config, _prefix(config, prefix), client_or_url, lifetime=lifetime)
 
 
 def _server(config: Mapping[str, Any], redis: Any) -> tuple[Any, str | None]:
@@ -124,40 +124,15 @@ def _server(config: Mapping[str, Any], redis: Any) -> tuple[Any, str | None]:
         raise SettingError(name, problem)
     if client is None:
         if url is not None and not isinstance(url, str):
-            raise SettingError("SESSION_REDIS_URL", f"expects a str, not {_type(url)}.")
+            raise SettingError("SESSION_REDIS_URL", f"expects a str, not {type(url).__qualname__}.")
         url = DEFAULT_URL if url is None else url
         check_url(url)
         return None, url
-    _check_client(name, client)
+    check_client(name, client)
     if redis is None and url is not None:
         problem = "is set as well as SESSION_REDIS; remove one of them."
         raise SettingError("SESSION_REDIS_URL", problem)
     return client, None
-
-
-def _client_or_url(name: str, value: Any) -> tuple[Any, str | None]:
-    if not isinstance(value, str):
-        _check_client(name, value)
-        return value, None
-    try:
-        check_url(value)
-    except SettingError as error:
-        raise SettingError(name, str(error).removeprefix(f"{error.setting}: ")) from None
-    return None, value
-
-
-def _check_client(name: str, client: Any) -> None:
-    if isinstance(client, type):
-        raise SettingError(name, f"expects a client, not its class: {client.__name__}().")
-    if not callable(getattr(client, "execute_command", None)):
-        problem = f"expects a client such as redis.Redis(), not {_type(client)}."
-        if hasattr(client, "master_for"):
-            problem += " Of Sentinels, give the primary's client: sentinel.master_for(service)."
-        raise SettingError(name, problem)
-    if iscoroutinefunction(client.execute_command):
-        raise SettingError(name, "expects a synchronous client; Flask's sessions are not async.")
-    if hasattr(client, "command_stack"):
-        raise SettingError(name, "expects a client, not a pipeline of one.")
 
 
 def _prefix(config: Mapping[str, Any], given: Any) -> str:
@@ -320,7 +295,3 @@ def _timeout(client: Any, url: str | None) -> float | None:
     pool = getattr(client, "connection_pool", None)
     timeout = getattr(pool, "connection_kwargs", {}).get("socket_timeout")
     return timeout if isinstance(timeout, (int, float)) else None
-
-
-def _type(value: object) -> str:
-    return type(value).__qualname__
