@@ -177,7 +177,8 @@ class SessionState(LastingMapping):
         """
         if self._failure is not None:
             # The view was told, unless it failed for that; and nothing of this request's is lost.
-            return status != 500 and not self._modified and not self._lacks
+            is_told = status != 500 and not self._modified and not self._lacks
+            return is_told and (self._modified is False or not self._has_nested_changes())
         if self._modified is None and self._phase in ("new", "unproved"):
             return not self.permanent
         if is_asked or self._mutable or not self._is_only_read():
@@ -250,6 +251,9 @@ class SessionState(LastingMapping):
                     # A draft would come to the same, but this is what most requests are.
                     return Outcome("leave", self._phase, self._token, self._record)
                 draft = self._draft(terms, nested)
+            if self._failure is not None:
+                # In a finished response a load fails in silence: whose session is it?
+                raise self._failure
             outcome = save(draft, send)
         except StoreUnavailable as failure:
             self._failure = failure
