@@ -39,8 +39,10 @@ class RedisSession(AtOnceState, SessionMixin):
     def sid(self) -> str:
         """The public id, safe to log and to show; with a cookie, to ask for it loads the session.
 
-        It is chosen when it is first asked for, and the session is stored under it. It is another
-        one after ``clear()``, and if a sign-in gets a session of its own.
+        It is chosen when it is first asked for, and the session is stored under it. A stored
+        session keeps it, also if ``clear()`` empties it and the same request puts something in
+        again. One that is not stored yet has another one after ``clear()``, and so has a sign-in
+        that gets a session of its own.
         """
         if self._is_stored() and self._token is not None:
             return self._token.sid

@@ -223,6 +223,9 @@ def test_recipe(shop: Any, sockets: Any, devices: Any, way: Any) -> None:
             way(phone.home, phone.cookie)
         assert ["a", "user_id"] == at_laptop.call("set", {"a": 1})
         assert ["a", "user_id"] == at_stranger.call("set", {"a": 1})
+        stranger.visit("/sign-in/carl")
+        wait_until(lambda: not at_stranger.is_open, "another user has taken the session")
+        assert at_laptop.is_open
 
 
 @pytest.mark.parametrize("ended", [True, False])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flask_redis_session.signals import user_bound
 from flask_redis_session.storage.token import is_sid
 from tests.support.webapp import Site, each, session, sids
 
@@ -145,6 +146,17 @@ def test_after_clear(site):
     before, after = browser.visit(view).value
 
     assert before != after == browser.sid
+
+
+def test_stored_after_clear(site):
+    """A stored session that is emptied and filled again is the same one, and says whose it was."""
+    (browser,) = site.browsers(23, 1)
+    before, told = browser.sid, []
+    with user_bound.connected_to(lambda _, **event: told.append(event), sender=site.app):
+        browser.visit(lambda: (session.clear(), session.update(user_id=42)))
+
+    assert before == browser.sid
+    assert [(before, "42", "23")] == [(e["sid"], e["user_id"], e["previous"]) for e in told]
 
 
 def test_after_the_end(site):
