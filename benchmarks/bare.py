@@ -23,11 +23,11 @@ from flask_redis_session.storage.record import mark
 from flask_redis_session.storage.user_index import _INDEX
 
 IDLE = int(DAY.total_seconds())
-#: The lifetime of a permanent session, Flask's default, in seconds: one that has it is not capped.
-OF_PERMANENT = "2678400"
+#: The kind of a session that is not permanent.
+PASSING = "passing"
 #: How long a user's index lives: the idle time and a touch interval, in milliseconds.
 INDEX = (IDLE + 60) * 1000 + 1
-OF_RECORD = ("@seen", "@idle", "@user", "@signed", "@own")
+OF_RECORD = ("@seen", "@idle", "@user", "@signed", "@own", "@permanent")
 
 
 class NotOpen(Exception):
@@ -79,12 +79,12 @@ def digest(secret: str) -> str:
 
 def arguments(proof: str, fresh: str, *sets: str | bytes) -> tuple[Any, ...]:
     """Return the arguments of the commit script."""
-    return (proof, str(IDLE), OF_PERMANENT, "", f"0 0  {fresh}" if fresh else "", *sets)
+    return (proof, str(IDLE), PASSING, "", f"0 0  {fresh}" if fresh else "", *sets)
 
 
 def creation(proof: str, *sets: str | bytes) -> tuple[Any, ...]:
     """Return the arguments of the script that creates."""
-    return (proof, str(IDLE), "", "", "", *sets)
+    return (proof, str(IDLE), "", PASSING, "", *sets)
 
 
 def bare(data: dict[str, Any], size: int, url: str) -> Flask:

@@ -28,7 +28,7 @@ from tests.support.servers import HOST, Server
 ROUNDS, SENDERS, SESSIONS = 20, 50, 10_000
 #: How often a command is sent in a round.
 SENT, SENT_LARGE = 5000, 100
-DAY = Lifetime(86400, other=2_678_400)
+DAY = Lifetime(86400)
 TEXT = "x" * 18
 CONTENT = {name: f'"{TEXT}"'.encode() for name in (b"key0", b"key1", b"key2")}
 LARGE = b'"' + b"x" * 99_998 + b'"'

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bare import OF_PERMANENT
+from bare import PASSING
 from contenders import BENCHMARKED, content, ours
 from crowd import fill
 from requests import Contender
@@ -171,7 +171,7 @@ def at_most(server: Server, count: int) -> Iterator[tuple[str, float]]:
         for script in (_COMMIT, _INDEX):
             link.ask("SCRIPT", "LOAD", script.text)
     sid, digest, user = f"{1:022}", f"{1:043}", "ours:user:1"
-    commit = _COMMIT.on(f"ours:{sid}".encode(), digest, 86400, OF_PERMANENT, "", "")
+    commit = _COMMIT.on(f"ours:{sid}".encode(), digest, 86400, PASSING, "", "")
     commands: dict[str, tuple[Any, ...]] = {
         "HGETALL of 3 keys": ("HGETALL", f"ours:{sid}"),
         "the script that sets a key": (*commit, "key0", '"aaaaaaaaaaaaaaaaaa"'),

@@ -49,9 +49,7 @@ class Terms(NamedTuple):
         :param permanent: whether it is permanent.
         :param rule: what this means for the lifetime that it has.
         """
-        if permanent:
-            return Lifetime(self.permanent, rule, other=self.passing)
-        return Lifetime(self.passing, rule, other=self.permanent)
+        return Lifetime(self.permanent if permanent else self.passing, rule, permanent)
 
 
 class Origin(NamedTuple):
@@ -142,9 +140,11 @@ class Draft(NamedTuple):
     def lifetime(self) -> Lifetime:
         """How long the session may be idle, and what that means for the lifetime that it has."""
         if self.signs_in or self.assigns:
+            # Another request may have turned it, of which this one knows nothing.
+            kind = self.permanent if self.signs_in or self.turns or self.rotates else None
             if self.own is None:
-                return self.terms.lifetime(self.permanent, "reset")
+                return self.terms.lifetime(self.permanent, "reset")._replace(permanent=kind)
             # Also if a sign-in finds it: its place in the index lives no longer than this one.
-            return Lifetime(self.own, "assign")
+            return Lifetime(self.own, "assign", kind)
         # Not its own one: it has that, unless another request has put it back meanwhile.
         return self.terms.lifetime(self.permanent, "set" if self.turns else "lower")

@@ -90,11 +90,29 @@ class LastingMapping(GuardedMapping):
         """
         return self.permanent != token.permanent or self._is_reassigned
 
+    def _needs_owner(self) -> bool:
+        """Tell whether whose session it is decides how it is saved.
+
+        It decides whether the secret rotates, and which index must live longer.
+        """
+        if self._wiped:
+            return bool(self._assigned)
+        return self._token is not None and self._lasts_otherwise(self._token)
+
     def clear(self) -> None:
         super().clear()
         # As in Flask, whose session keeps it among what is cleared.
         self._permanent = self._starts_permanent
         self._lifetime, self._is_reassigned = None, True
+
+    def _permanent_proved(self) -> bool:
+        """Tell whether the session is to be permanent, if that gives it another lifetime.
+
+        What Redis holds counts, not the cookie: the browser could write there what it likes.
+        """
+        if self._permanent is None and self._record is not None:
+            return self._record.permanent
+        return self._permanent_anew()
 
     def _permanent_anew(self) -> bool:
         """Tell whether the session is permanent if its cookie turns out to open nothing."""

@@ -14,6 +14,7 @@ from flask_redis_session.storage.record import (
     BORN,
     IDLE,
     OWN,
+    PERMANENT,
     SEEN,
     SIGNED,
     USER,
@@ -129,7 +130,7 @@ def _create(draft: Draft, content: Mapping[bytes, bytes], binding: Binding) -> C
     if draft.own is None:
         lifetime = draft.terms.lifetime(draft.permanent, "set")
     else:
-        lifetime = Lifetime(draft.own, "assign")
+        lifetime = Lifetime(draft.own, "assign", draft.permanent)
     return Create(Changes({**content}), binding, draft.permanent, lifetime, draft.sid)
 
 
@@ -237,6 +238,8 @@ def record_of(committed: Committed, user: str | None) -> Record:
         fields[SIGNED] = committed.signed
     if committed.own is not None:
         fields[OWN] = committed.own
+    if committed.permanent is not None:
+        fields[PERMANENT] = committed.permanent
     if user is not None:
         fields[USER] = user.encode()
     return Record("live", fields)

@@ -197,7 +197,7 @@ class SessionState(LastingMapping):
         """
         if self._others or (self._modified is not False and self._needs_owner()):
             self._is_stored()
-        changes, binding = NOTHING, None
+        changes, binding, origin = NOTHING, None, Origin()
         changed: list[UserKey] = []
         permanent, own = self.permanent, self._own()
         if self._modified is False:
@@ -207,6 +207,10 @@ class SessionState(LastingMapping):
             changes = nested or self._changes()
             changed = self._changed_keys(changes)
             binding = self._binding(changed)
+            signs_in = binding is not None and binding.user is not None
+            origin = self._origin() if signs_in else Origin()
+            if signs_in or self._is_reassigned:
+                permanent = self._permanent_proved()
         is_wanted = self._modified is not False
         return Draft(
             terms,
@@ -216,7 +220,7 @@ class SessionState(LastingMapping):
             self._record,
             changes,
             binding,
-            Origin() if binding is None or binding.user is None else self._origin(),
+            origin,
             self._backend.rules,
             sid=self._sid,
             permanent=permanent,
@@ -230,8 +234,9 @@ class SessionState(LastingMapping):
         )
 
     def _origin(self) -> Origin:
-        assigned = [*map(field_of, self._assigned)]
-        return Origin(self._holder(), self._fields, self._dropped(), assigned)
+        return Origin(
+            self._holder(), self._fields, self._dropped(), [*map(field_of, self._assigned)]
+        )
 
     def _save(self, terms: Terms, send: Callable[[Step], Reply]) -> Outcome:
         """Save what this request wants of its session, and become what came of it.
@@ -246,8 +251,9 @@ class SessionState(LastingMapping):
         try:
             with self._lock:  # of threads that still use it
                 self._learn()
-                nested = self._nested_changes() if self._is_only_read() else None
-                if nested is not None and not nested:
+                is_only_read = self._is_only_read()
+                nested = self._changes() if is_only_read and self._mutable else None
+                if is_only_read and not nested:
                     # A draft would come to the same, but this is what most requests are.
                     return Outcome("leave", self._phase, self._token, self._record)
                 draft = self._draft(terms, nested)
@@ -285,18 +291,6 @@ class SessionState(LastingMapping):
             and self._record is not None
             and not self._backend.is_due(self._record)
         )
-
-    def _nested_changes(self) -> Changes:
-        return self._changes() if self._mutable else NOTHING
-
-    def _needs_owner(self) -> bool:
-        """Tell whether whose session it is decides how it is saved.
-
-        It decides whether the secret rotates, and which index must live longer.
-        """
-        if self._wiped:
-            return bool(self._assigned)
-        return self._token is not None and self._lasts_otherwise(self._token)
 
     def _take_over(self, outcome: Outcome) -> None:
         """Become what a save made of the session.

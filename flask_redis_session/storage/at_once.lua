@@ -43,6 +43,6 @@ end
 
 local reply = commit(KEYS, {unpack(ARGV, 1, 5)})
 if reply[1] == 'saved' then
-  reply[10], reply[11] = value, is_last
+  reply[11], reply[12] = value, is_last
 end
 return reply

@@ -3,14 +3,15 @@
 -- KEYS[1]       the session hash
 -- ARGV[1]       digest of the cookie's secret
 -- ARGV[2]       idle lifetime in seconds
--- ARGV[3]       'set': @idle becomes ARGV[2], unless there is '@own'.
+-- ARGV[3]       a kind: 'permanent' or 'passing'; or a word, and perhaps the kind that it is to get:
+--               'set': @idle becomes ARGV[2], unless there is '@own'.
 --               'assign': @idle becomes ARGV[2], with '@own': no setting changes it.
 --               'reset': @idle becomes ARGV[2], without '@own'.
---               Else the idle lifetime of sessions of the other kind (permanent or not): @idle is
---               lowered to ARGV[2], unless there is '@own' or it equals this one. Then another request
---               has turned the session into one of the other kind, and this request's cookie is older
---               than that.
---               A rotation always lowers it: the cookie that it hands out says the present kind.
+--               A kind alone is what the cookie says, which the browser can write as it likes: @idle
+--               is lowered to ARGV[2], unless there is '@own' or the session is of the other kind.
+--               Then another request has turned it, and this request's cookie is older than that.
+--               A rotation lowers it all the same: the cookie that it hands out says the present
+--               kind. So a permanent session may become a passing one by it, but not the reverse.
 -- ARGV[4]       absolute lifetime in seconds; '' for none
 -- ARGV[5]       'n g ending fresh': the number of fields to delete; that of guards; 'wipe': every key
 --               of the user's is deleted first, 'spent': this request has taken the last key, and the
@@ -22,8 +23,8 @@
 -- the last 2g   the guards: field, digest, field, digest, … Each field must hold a text with this
 --               SHA-1, in hex ('': it must not be there), or what this commit leaves in it.
 --
--- Replies {what, mark, now, born, seen, idle, user, signed, own}. The mark is that of ARGV[1]: it
--- shows that the reply is the one to this commit. What became of it:
+-- Replies {what, mark, now, born, seen, idle, user, signed, own, permanent}. The mark is that of
+-- ARGV[1]: it shows that the reply is the one to this commit. What became of it:
 --   saved     the changes are stored
 --   ended     no key of the user's is left, and the session was deleted; its tombstones stay after
 --             'wipe', after a rotation, and if the session was somebody's
@@ -33,7 +34,7 @@
 --   conflict  a guarded field holds something else; nothing was written. What follows the mark is
 --             field, text, … of all guards; no text: the field is not there
 -- The rest is there after 'saved' and 'ended': the server's time, the state before, and '@idle',
--- '@signed' and '@own' as they are now.
+-- '@signed', '@own' and '@permanent' as they are now.
 --
 -- A client may send this twice, because the first reply was lost. A rotation that has already
 -- happened is recognized by its fresh secret; it is neither refused nor done again.
@@ -46,11 +47,11 @@ elseif held.err then
   return {'gone', told}
 end
 local born, seen, idle, user = number(held[1]), held[2], lifetime_of(held[3]), held[4]
-local signed, own = held[6], held[7]
+local signed, own, permanent = held[6], held[7], held[8]
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
-if fresh ~= '' and held[8] == mark(fresh) and born then
-  return {'saved', told, exact, held[1], seen, held[3], user, signed, own}
+if fresh ~= '' and held[9] == mark(fresh) and born then
+  return {'saved', told, exact, held[1], seen, held[3], user, signed, own, permanent}
 elseif held[5] ~= mark(proof) then
   local rotated = number(held[5])
   if rotated and math.abs(now - rotated) <= TOMBSTONE then
@@ -62,14 +63,24 @@ elseif not born then
 end
 
 local lifetime = ARGV[2]
-if ARGV[3] == 'assign' or ARGV[3] == 'reset' then
-  own = ARGV[3] == 'assign' and '1'
+local rule, kind = string.match(ARGV[3], '^(%l+) ?(%l*)$')
+if kind ~= '' then
+  permanent = kind == 'permanent' and '1'
+elseif rule == 'permanent' or rule == 'passing' then
+  rule, kind = 'lower', rule
+end
+if rule == 'assign' or rule == 'reset' then
+  own = rule == 'assign' and '1'
 elseif own and idle then
   lifetime = held[3]
-elseif ARGV[3] ~= 'set' and idle then
-  if idle < tonumber(lifetime) or (fresh == '' and held[3] == ARGV[3]) then
+elseif rule == 'lower' and idle then
+  local is_other = (kind == 'permanent') ~= (permanent ~= false)
+  if idle < tonumber(lifetime) or (fresh == '' and is_other) then
     lifetime = held[3]
   end
+end
+if fresh ~= '' and kind == 'passing' then
+  permanent = false
 end
 -- The absolute lifetime counts from the sign-in, or from the last sign-out, or from the creation.
 local function expiry()
@@ -121,6 +132,9 @@ end
 if own and not held[7] then
   set('@own', own)
 end
+if permanent and not held[8] then
+  set('@permanent', permanent)
+end
 if rotates then
   set('@secret:' .. fresh, mark(fresh))
 end
@@ -142,12 +156,15 @@ end
 if held[7] and not own then
   deleted[#deleted + 1] = '@own'
 end
+if held[8] and not permanent then
+  deleted[#deleted + 1] = '@permanent'
+end
 if signs then
   signed = stamp
   set('@signed', stamp)
 end
 
-local before = {exact, held[1], seen, lifetime, user, signed, own}
+local before = {exact, held[1], seen, lifetime, user, signed, own, permanent}
 if wipe and not sets_users then
   bury(key, now)
   return {'ended', told, unpack(before)}

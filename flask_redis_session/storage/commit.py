@@ -43,13 +43,26 @@ class Lifetime(NamedTuple):
 
     :param idle: seconds.
     :param rule: what this means for the lifetime that the session has.
-    :param other: the idle lifetime of sessions of the other kind (permanent or not), in seconds.
-        A session that has it was turned into one of them, and is not lowered.
+    :param permanent: whether the session is to be permanent; ``None``: it stays what it is. To
+        *lower* it, that is what the cookie says: a session that is of the other kind was turned
+        meanwhile, and is not lowered.
     """
 
     idle: float
     rule: Meaning = "lower"
-    other: float = 0.0
+    permanent: bool | None = False
+
+    @property
+    def kind(self) -> str:
+        """How the scripts are told of which kind the session is, or is to be."""
+        return "permanent" if self.permanent else "passing"
+
+    @property
+    def told(self) -> str:
+        """How ``commit.lua`` is told what this means."""
+        if self.rule == "lower":
+            return self.kind
+        return self.rule if self.permanent is None else f"{self.rule} {self.kind}"
 
     def longest(self, before: float | None) -> float:
         """Return for how long a session may be idle, before the commit or after it, in seconds.
@@ -74,6 +87,7 @@ class Committed(NamedTuple):
     :param user: its user before.
     :param signed: ``@signed`` as it is now.
     :param own: ``@own`` as it is now.
+    :param permanent: ``@permanent`` as it is now.
     :param value: the JSON text that an increment made, or that was taken.
     :param is_emptied: whether the last key of the user's was taken.
     :param stored: after a conflict, what each guarded field holds; ``None``: it is not there.
@@ -87,6 +101,7 @@ class Committed(NamedTuple):
     user: str | None = None
     signed: bytes | None = None
     own: bytes | None = None
+    permanent: bytes | None = None
     value: bytes | None = None
     is_emptied: bool = False
     stored: Mapping[bytes, bytes | None] = MappingProxyType({})
@@ -117,7 +132,7 @@ def create_command(
         token.proof,
         _seconds(lifetime.idle),
         "" if absolute is None else repr(absolute),
-        "own" if lifetime.rule == "assign" else "",
+        ("own " if lifetime.rule == "assign" else "") + lifetime.kind,
         "signed" if binding.user is not None and binding.signs_in else "",
         *chain.from_iterable(fields.items()),
     )
@@ -195,7 +210,7 @@ def commit_arguments(
     return (
         proof,
         _seconds(lifetime.idle),
-        _seconds(lifetime.other) if lifetime.rule == "lower" else lifetime.rule,
+        lifetime.told,
         "" if absolute is None else repr(absolute),
         "" if is_plain else f"{len(deletes)} {len(guards)} {ending} {fresh}",
         *deletes,
@@ -221,7 +236,7 @@ def committed(reply: Any, token: Token) -> Committed | None:
         return Committed("conflict", stored=dict(zip(state[::2], state[1::2], strict=False)))
     if not state:
         return Committed(what.decode())
-    now, born, seen, idle, user, signed, own, *at_once = state
+    now, born, seen, idle, user, signed, own, permanent, *at_once = state
     value, is_emptied = at_once or (None, 0)
     return Committed(
         what.decode(),
@@ -232,6 +247,7 @@ def committed(reply: Any, token: Token) -> Committed | None:
         text(user),
         signed,
         own,
+        permanent,
         value,
         is_emptied=bool(is_emptied),
     )

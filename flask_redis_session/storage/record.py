@@ -22,6 +22,9 @@ IDLE = b"@idle"
 USER = b"@user"
 SIGNED = b"@signed"
 OWN = b"@own"
+PERMANENT = b"@permanent"
+#: What is loaded of a session in any case, beside its creation and its cookie's secret.
+STATE = (SEEN, IDLE, USER, SIGNED, OWN, PERMANENT)
 AGENT = b"@agent"
 ADDRESS = b"@ip"
 SECRET = b"@secret:"
@@ -161,6 +164,11 @@ class Record:
     def own(self) -> float | None:
         """Its idle lifetime in seconds, if the application assigned it."""
         return self.idle if OWN in self.fields else None
+
+    @property
+    def permanent(self) -> bool:
+        """Whether it is a permanent session. Its cookie says so too, but is not to be believed."""
+        return PERMANENT in self.fields
 
     @property
     def since(self) -> float | None:

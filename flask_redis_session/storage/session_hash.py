@@ -15,12 +15,8 @@ from .clock import Clock, TouchInterval
 from .commit import Committed, Lifetime, commit_command, committed, create_command
 from .record import (
     BORN,
-    IDLE,
-    OWN,
     SECRET,
-    SEEN,
-    SIGNED,
-    USER,
+    STATE,
     Binding,
     Changes,
     Record,
@@ -105,7 +101,8 @@ class SessionHashes:
             if fields is None:
                 found: Any = self._redis.call((HGETALL, key))
                 return found if isinstance(found, dict) else {}
-            names = (BORN, SECRET + token.proof.encode(), SEEN, IDLE, USER, SIGNED, OWN, *fields)
+            secret = SECRET + token.proof.encode()
+            names = (BORN, secret, *STATE, *fields)
             values = self._redis.call((HMGET, key, *names))
         except WrongType:
             return {}

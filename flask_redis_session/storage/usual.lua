@@ -8,15 +8,15 @@ local deletions, guards, ending, fresh = 0, 0, '', ''
 local held
 if ARGV[5] == '' then
   held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user', '@secret:' .. proof,
-    '@signed', '@own')
+    '@signed', '@own', '@permanent')
 else
   deletions, guards, ending, fresh = string.match(ARGV[5], '^(%d+) (%d+) (%l*) (.*)$')
   deletions, guards = tonumber(deletions), tonumber(guards)
   held = redis.pcall('HMGET', key, '@born', '@seen', '@idle', '@user', '@secret:' .. proof,
-    '@signed', '@own', '@secret:' .. fresh)
+    '@signed', '@own', '@permanent', '@secret:' .. fresh)
 end
 
-if ARGV[5] == '' and ARGV[3] ~= 'assign' and ARGV[3] ~= 'reset'
+if ARGV[5] == '' and (ARGV[3] == 'passing' or ARGV[3] == 'permanent')
   and held[5] == told and held[3] == ARGV[2]
   and held[1] and #held[1] <= 32 and string.find(held[1], '^%d+%.%d+$') then
   local ends, last = time[1] + held[3], #ARGV
@@ -32,7 +32,7 @@ if ARGV[5] == '' and ARGV[3] ~= 'assign' and ARGV[3] ~= 'reset'
   if is_usual then
     redis.call('HSET', key, '@seen', stamp, unpack(ARGV, 6, last))
     redis.call('PEXPIREAT', key, math.floor(ends * 1000 + time[2] / 1000))
-    return {'saved', told, exact, held[1], held[2], held[3], held[4], held[6], held[7]}
+    return {'saved', told, exact, held[1], held[2], held[3], held[4], held[6], held[7], held[8]}
   end
 end
 

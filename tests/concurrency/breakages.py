@@ -176,7 +176,7 @@ NOTICED = [
         Rewrite(
             "storage.commit",
             "_COMMIT",
-            "if fresh ~= '' and held[8] == mark(fresh) and born",
+            "if fresh ~= '' and held[9] == mark(fresh) and born",
             "if false",
         ),
     ),

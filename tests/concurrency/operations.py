@@ -89,6 +89,7 @@ class Operation:
     :param confirms: whether it may move when that session's user was confirmed.
     :param assigns: whether it may assign that session's lifetime.
     :param clears: whether it may put that session's lifetime back to the settings'.
+    :param turns: whether it may make that session a permanent one.
     :param signs_out: whether it may make that session nobody's.
     :param passes_to: whose that session may become besides; ``None``: nobody's. It need not.
     :param ends: tells whether it may end a session.
@@ -111,6 +112,7 @@ class Operation:
     confirms: bool = False
     assigns: bool = False
     clears: bool = False
+    turns: bool = False
     signs_out: bool = False
     passes_to: frozenset[str | None] = frozenset()
     ends: Callable[[Snapshot, str], bool] = _nothing
@@ -450,7 +452,7 @@ NEST = Operation("nested change", _nest, keys=frozenset({"cart"}))
 DELETE = Operation("delete a key", _delete, keys=frozenset({"theme"}))
 READ = Operation("read", lambda worker: worker.request(lambda s: s.get("theme")))
 STAY = Operation("touch unread", _stay)
-PERMANENT = Operation("become permanent", _become_permanent)
+PERMANENT = Operation("become permanent", _become_permanent, turns=True)
 ASSIGN = Operation("assign a lifetime", _assign, assigns=True)
 UNASSIGN = Operation(
     "assign no lifetime",

@@ -284,6 +284,10 @@ class World:
                 # A sign-in takes the lifetime along that it found.
                 assigns = operation.assigns or operation.signs_in is not None
                 may = assigns if "@own" in now else operation.clears
+            elif key == "@permanent":
+                # A rotation hands out a cookie: the session is then what that says.
+                passes = operation.rotates or operation.clears or operation.signs_in is not None
+                may = operation.turns if "@permanent" in now else passes
             elif key == "@idle" and "@own" in before.keys() & now.keys():
                 may = operation.assigns or operation.signs_in is not None
             elif key in ("@seen", "@idle"):

@@ -219,6 +219,28 @@ class TestDeadCookies:
         assert [[], []] == [browser.visit().cookies for _ in range(2)]
 
 
+@pytest.mark.parametrize("view", [lambda: session.update(n=1), lambda: dict(session)])
+@pytest.mark.parametrize("is_permanent", [False, True])
+@pytest.mark.parametrize("others", [50, 1000, 2000])
+def test_shorter_setting(valkey, is_permanent, others, view):
+    """A shorter lifetime reaches sessions that exist, whatever that of the other kind is."""
+
+    def site(lifetime):
+        names = ("SESSION_LIFETIME", "PERMANENT_SESSION_LIFETIME")
+        ours, theirs = names[::-1] if is_permanent else names
+        return Site(valkey, **{ours: lifetime, theirs: others}, SESSION_TOUCH_INTERVAL=0)
+
+    before = site(1000).browser()
+    before.visit(lambda: (session.update(a=1), setattr(session, "permanent", is_permanent)))
+    later = site(100)
+    browser = later.browser()
+    browser.cookie = before.cookie
+
+    browser.visit(view)
+
+    assert b"100" == later.hash(browser.sid)[b"@idle"]
+
+
 class TestForgedSuffix:
     """The suffix is no secret: to add or remove it must gain nothing."""
 
@@ -257,10 +279,73 @@ class TestForgedSuffix:
         site, browser = permanent_site(valkey, SESSION_LIFETIME=100)
         browser.cookie = browser.cookie.removesuffix(".p")
 
+        browser.visit(lambda: session.regenerate())
+
+        held = site.hash(browser.sid)
+        assert (b"100", None) == (held[b"@idle"], held.get(b"@permanent"))
+        assert not browser.cookie.endswith(".p")
+
+    def test_removed_and_signed_in(self, valkey):
+        """Without .p, a sign-in finds the permanent session that Redis holds."""
+        site, browser = permanent_site(valkey, SESSION_LIFETIME=100)
+        browser.cookie = browser.cookie.removesuffix(".p")
+
+        answer = browser.sign_in(23)
+
+        assert 31 * 86400 == float(site.hash(browser.sid)[b"@idle"])
+        assert browser.cookie.endswith(".p")
+        assert "Expires" in answer.cookie.flags
+
+    @pytest.mark.parametrize("suffix", [".p", ".p99999"])
+    @pytest.mark.parametrize("before", [{"a": 1}, {"user_id": 42}, {"user_id": 23}])
+    def test_added_and_signed_in(self, valkey, before, suffix):
+        """With .p added, by its owner or by who planted it, a sign-in gets no longer a session."""
+        site = Site(valkey, SESSION_LIFETIME=100)
+        browser = site.browser()
+        browser.set(**before)
+        browser.cookie = f"{browser.cookie}{suffix}"
+
+        answer = browser.visit(lambda: (session.clear(), session.update(user_id=23)))
+        again = browser.visit(lambda: session.update(user_id=17))
+
+        for each_answer in (answer, again):
+            assert "Expires" not in each_answer.cookie.flags
+        assert "." not in browser.secret
+        held = site.hash(browser.sid)
+        assert (b"100", None) == (held[b"@idle"], held.get(b"@permanent"))
+        assert browser.visit(lambda: session.permanent).value is False
+
+    def test_added_and_rotated(self, valkey):
+        """With .p added, no rotation makes a session a permanent one."""
+        site = Site(valkey, SESSION_LIFETIME=100)
+        browser = site.browser()
+        browser.set(a=1)
+        browser.cookie = f"{browser.cookie}.p"
+
+        browser.visit(lambda: session.regenerate())
         browser.sign_in(23)
 
         assert b"100" == site.hash(browser.sid)[b"@idle"]
         assert not browser.cookie.endswith(".p")
+
+    @pytest.mark.parametrize("ends", ["rotates", "is gone"])
+    def test_added_and_lost(self, valkey, ends):
+        """With .p added to a cookie that opens nothing any more, a sign-in gets no longer one."""
+        site = Site(valkey, SESSION_LIFETIME=100)
+        browser = site.browser()
+        browser.set(a=1)
+        late = browser.twin()
+        late.cookie = f"{browser.cookie}.p"
+        if ends == "rotates":
+            browser.visit(lambda: session.regenerate())
+        else:
+            site.expire(browser.sid)
+
+        late.sign_in(23)
+
+        assert browser.sid != late.sid
+        assert b"100" == site.hash(late.sid)[b"@idle"]
+        assert not late.cookie.endswith(".p")
 
 
 class TestTurned:

@@ -20,7 +20,7 @@ from tests.support.webapp import Site, each, session
 
 LONG_AGO = IN_FLIGHT + 100
 
-FIELDS = ["@born", "@seen", "@idle", "@secret", "@user", "@agent", "user_id", "a"]
+FIELDS = ["@born", "@seen", "@idle", "@secret", "@user", "@agent", "@permanent", "user_id", "a"]
 DAMAGES = {
     "missing": None,
     "empty": b"",
@@ -169,6 +169,7 @@ def test_field(patient, field, damage, caplog):
         twin = patient.again()
         answer = twin.visit(use)
         changed = {"b", "x", "_user_id", "user_id", "@user", "@agent", "@ip", "@signed", field}
+        changed |= {"@permanent"} if name == "permanent" else set()
 
         assert patient.beside == patient.others(), name
         if not is_open:
