@@ -90,8 +90,9 @@ def _placed(held: object, inner: tuple[str, ...], user_id: object) -> object:
 def isolated(app: Flask, redis: Any) -> Iterator[RedisSessionInterface]:
     """Keep an application's sessions elsewhere for a while, under a prefix of their own.
 
-    In the block its settings are read again, at the first use. At its end these sessions are
-    removed, and the application has those back that it had before.
+    In the block its settings are read again, at the first use. Outside of a request,
+    ``app.session_interface`` means the application that is isolated, whichever others it serves.
+    At its end these sessions are removed, and the application has those back that it had before.
 
     :param app: the application, which may have served already.
     :param redis: the server: a client, or a URL as in ``SESSION_REDIS_URL``.
@@ -110,6 +111,8 @@ def isolated(app: Flask, redis: Any) -> Iterator[RedisSessionInterface]:
         "SESSION_REVOKE_WAIT": None,
     }
     try:
+        # They may not know it yet: then another one would be meant outside of a request.
+        sessions.init_app(app)
         yield sessions
     finally:
         _, backend = app.extensions.get(EXTENSION, (None, None))

@@ -65,14 +65,27 @@ def run(folder: Path, *options: str, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
+def give_scope(folder: Path, scope: str) -> None:
+    """Make the page's fixture ``app`` one for each test, or one for all."""
+    conftest, written = FILES["conftest.py"], "@pytest.fixture\ndef app"
+    assert written in conftest
+    code = conftest.replace(written, f'@pytest.fixture(scope="{scope}")\ndef app')
+    (folder / "conftest.py").write_text(code)
+
+
 def servers_left(folder: Path) -> list[Path]:
     """What a run left in the directory of temporary files, but for pytest's own."""
     return [each for each in folder.iterdir() if each.name.startswith("flask-redis-session-tests")]
 
 
+@pytest.mark.parametrize("scope", ["function", "session"])
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_the_page(project: Path, options: tuple[str, ...]) -> None:
+def test_the_page(project: Path, options: tuple[str, ...], scope: str) -> None:
     """The three tests of the page pass, also in two workers at once; no server is left."""
+    give_scope(project, scope)
+    # A view that names its application: only the garbage collector ends that.
+    seen = '        app.logger.debug("seen")\n        return f"User'
+    (project / "shop.py").write_text(FILES["shop.py"].replace('        return f"User', seen))
     temporary = project / "tmp"
     temporary.mkdir()
 
@@ -98,6 +111,7 @@ def test_alone(app, turn):
 def test_no_test_sees_another(project: Path) -> None:
     """Tests see neither each other nor the last run, with an application that has served."""
     (project / "test_alone.py").write_text(ALONE)
+    give_scope(project, "session")
 
     assert "7 passed" in run(project)
     assert "7 passed" in run(project)
@@ -256,6 +270,38 @@ def test_an_application_per_test(valkey: Any) -> None:
         with isolated(app, valkey.url), app.app_context():
             sign_in(app.test_client(), 23)
             assert 1 == len(sessions.list_sessions(23))
+
+
+@pytest.mark.parametrize("how", ["init_app", "assigned"])
+def test_others_live_on(valkey: Any, how: str) -> None:
+    """Outside of a request the sessions are those of the one that is isolated, at once too."""
+    sessions = RedisSessionInterface()
+
+    def create(**settings: Any) -> flask.Flask:
+        app = flask.Flask("one")
+        app.config.update(settings)
+        if how == "init_app":
+            sessions.init_app(app)
+        app.session_interface = sessions
+        return app
+
+    served = create(SESSION_REDIS=valkey.client())
+    sign_in(served.test_client(), 23)
+    app = create()
+    for _ in range(2):
+        with isolated(app, valkey.url) as same:
+            assert same is sessions
+            assert 0 == sessions.revoke_sessions(23)
+            sid = sign_in(app.test_client(), 23)
+            assert [sid] == [info.sid for info in sessions.list_sessions(23)]
+            with isolated(served, valkey.url), pytest.raises(RuntimeError, match="several"):
+                sessions.list_sessions(23)
+            assert 1 == sessions.revoke_sessions(23)
+
+    with pytest.raises(RuntimeError, match="several"):
+        sessions.list_sessions(23)
+    with served.app_context():
+        assert 1 == len(sessions.list_sessions(23))
 
 
 def test_sessions_of_another_kind(valkey: Any) -> None:
