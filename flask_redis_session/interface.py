@@ -132,7 +132,7 @@ class RedisSessionInterface(SessionInterface):
         )
         if (tokens or carry) and has_request_context():
             after_this_request(partial(finish, session))
-        begin(app, session)
+        begin(app, session, request)
         return session
 
     def save_session(self, app: Flask, session: SessionMixin | None, response: Response) -> None:
