@@ -38,7 +38,8 @@ def sign_in(client: FlaskClient, user_id: object, *, key: str | None = None) -> 
     """
     app = client.application
     user_key = _user_key(_backend(app), key)
-    with client.session_transaction(environ_base=client.environ_base) as session:
+    where = _where(app)
+    with client.session_transaction(**where, environ_base=client.environ_base) as session:
         value = user_id
         if user_key.name in FLASK_LOGIN.roots and hasattr(app, "login_manager"):
             value = str(user_id)
@@ -59,6 +60,18 @@ def _backend(app: Flask) -> ApplicationBackend:
             f"The sessions of {app.name!r} are a {name}'s, not a RedisSessionInterface's."
         )
     return backend
+
+
+def _where(app: Flask) -> dict[str, str]:
+    """Return the address of a request with which a browser sends the cookie of the session."""
+    host = app.config["SERVER_NAME"] or "localhost"
+    domain = (app.session_interface.get_cookie_domain(app) or host).lstrip(".")
+    if not f".{host.partition(':')[0]}".endswith(f".{domain.partition(':')[0]}"):
+        host = domain
+    return {
+        "path": app.session_interface.get_cookie_path(app),
+        "base_url": f"{app.config['PREFERRED_URL_SCHEME']}://{host}/",
+    }
 
 
 def _user_key(backend: ApplicationBackend, name: str | None) -> UserKey:

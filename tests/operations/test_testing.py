@@ -340,6 +340,36 @@ def test_where_the_user_is(valkey: Any, setting: Any, user_id: Any, held: Any) -
     assert before != browser.secret
 
 
+@pytest.mark.parametrize(
+    ("config", "url"),
+    [
+        ({"SESSION_COOKIE_PATH": "/shop"}, "/shop/cart"),
+        ({"SESSION_COOKIE_PATH": "/shop/"}, "/shop/cart"),
+        ({"APPLICATION_ROOT": "/shop"}, "/cart"),
+        ({"APPLICATION_ROOT": "/root", "SESSION_COOKIE_PATH": "/root/shop"}, "/shop/cart"),
+        ({"SESSION_COOKIE_DOMAIN": ".shop.test"}, "http://www.shop.test/cart"),
+        ({"SESSION_COOKIE_DOMAIN": "shop.test", "SERVER_NAME": "www.shop.test:81"}, "/cart"),
+        ({"SERVER_NAME": "shop.test:81"}, "/cart"),
+    ],
+)
+def test_where_the_cookie_is_sent(valkey: Any, config: Any, url: str) -> None:
+    """What the session held stays, wherever its cookie is sent; the next request is signed in."""
+    app = flask.Flask("shop")
+    app.config.update(config)
+    app.session_interface = RedisSessionInterface(redis=valkey.client())
+
+    @app.get("/<path:_>")
+    def page(_: str) -> Any:
+        session.update(flask.request.args)
+        return dict(session)
+
+    client = app.test_client()
+    client.get(f"{url}?sku=1")
+    sign_in(client, 23)
+
+    assert {"sku": "1", "user_id": 23} == client.get(url).json
+
+
 def test_a_path_keeps_its_neighbours(valkey: Any) -> None:
     """What else is known of the user stays."""
     site = Site(valkey, SESSION_USER_KEY="user.sub")
