@@ -11,7 +11,7 @@ from weakref import ref
 
 from .arrivals import mover_of
 from .client.commands import Commands
-from .client.meter import METER, count_written
+from .client.meter import METER, count_written, counting
 from .client.url import connect
 from .cookie import CookieFlags
 from .device import kept_of
@@ -131,7 +131,7 @@ class ApplicationBackend:
         """
         fields = self._fields(key, usage)
         record = self.hashes.load(token, fields)
-        meter = METER.get()
+        meter = METER.get() and counting()
         if meter is not None:
             meter.sid = token.sid
             meter.loaded.update(record.fields)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 from weakref import ref
 
@@ -16,7 +18,7 @@ from .signals import session_saved
 from .storage.record import key_of
 
 if TYPE_CHECKING:
-    from flask import Flask
+    from flask import Flask, Request
 
     from .request.session import RedisSession
 
@@ -49,17 +51,32 @@ class SessionFigures:
     seconds: float
 
 
-def begin(app: Flask, session: RedisSession) -> None:
+def begin(app: Flask, session: RedisSession, request: Request) -> None:
     """Begin to count what a request asks of Redis, if somebody listens.
 
     :param app: the application.
     :param session: the session of the request.
+    :param request: the request. A view may have begun it, and go on after it.
     """
     if session_saved.has_receivers_for(app) or log.isEnabledFor(logging.DEBUG):
-        METER.set(Meter(ref(session)))
+        counts = partial(_is_current, ref(request))
+        METER.set(Meter(ref(session), counts, _still_there(METER.get())))
     elif METER.get() is not None:
-        # A request of this thread's came to no end.
-        METER.set(None)
+        METER.set(_still_there(METER.get()))
+
+
+def _is_current(which: Callable[[], Request | None]) -> bool:
+    """Tell whether a request is the current one, or there is none."""
+    if not has_request_context():
+        return True
+    return which() is request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _still_there(meter: Meter | None) -> Meter | None:
+    """Leave out the meters of requests of this thread's that came to no end."""
+    while meter is not None and meter.owner() is None:
+        meter = meter.outer
+    return meter
 
 
 def report(app: Flask, session: RedisSession, came: Outcome | StoreUnavailable | None) -> None:
@@ -70,9 +87,11 @@ def report(app: Flask, session: RedisSession, came: Outcome | StoreUnavailable |
     :param came: what came of its save; ``None``: there was nothing to save.
     """
     meter = METER.get()
-    if meter is None or meter.owner() is not session:
+    while meter is not None and meter.owner() is not session:
+        meter = meter.outer
+    if meter is None:
         return
-    METER.set(None)
+    METER.set(_still_there(meter.outer))
     if not session.accessed and not meter.round_trips:
         return
     figures = _figures(meter, came)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Collection
 from datetime import datetime, timedelta, timezone
@@ -26,7 +25,7 @@ from .request.backend import When
 from .request.outcome import Outcome
 from .request.session import RedisSession
 from .request.user import user_text
-from .settings import Settings, read_settings
+from .settings import Settings, read_settings, settings_alone
 from .signals import send_events
 from .storage.record import SessionInfo
 from .storage.revocation import Selection
@@ -41,12 +40,6 @@ EXTENSION = "flask_redis_session"
 #: ``app.extensions``: ``testing.py`` puts them there.
 ELSEWHERE = "flask_redis_session.elsewhere"
 _NOBODY = (None, None)
-_NO_APPLICATION = (
-    "No application is known, nor are its settings: sessions are looked for under the prefix %r. "
-    "Call init_app(app), work inside app.app_context(), or give prefix= to say that it is right."
-)
-
-log = logging.getLogger("flask_redis_session")
 
 
 class RedisSessionInterface(SessionInterface):
@@ -84,7 +77,8 @@ class RedisSessionInterface(SessionInterface):
         if EXTENSION in app.extensions:
             raise RuntimeError("This application has its sessions already: call init_app once.")
         app.session_interface = self
-        self._prepare(app)
+        with self._lock:
+            self._prepare(app)
 
     def _prepare(self, app: Flask) -> None:
         """Read an application's settings for the first time, and tell what is odd about them."""
@@ -138,7 +132,7 @@ class RedisSessionInterface(SessionInterface):
         )
         if (tokens or carry) and has_request_context():
             after_this_request(partial(finish, session))
-        begin(app, session)
+        begin(app, session, request)
         return session
 
     def save_session(self, app: Flask, session: SessionMixin | None, response: Response) -> None:
@@ -294,24 +288,19 @@ class RedisSessionInterface(SessionInterface):
         """Return the sessions of the current application, or of the one that has these."""
         if has_app_context() and current_app.session_interface is self:
             return self._backend_of(current_app._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001
-        if len(self._applications) > 1:
+        with self._lock:
+            known = [*self._applications]
+        # Beside one that is being tested, those of other tests may not have been collected yet.
+        apps = [app for app in known if ELSEWHERE in app.extensions] or known
+        if len(apps) > 1:
             raise RuntimeError(
                 "These sessions serve several applications: say which, by app.app_context()."
             )
+        if apps:
+            return self._backend_of(apps[0])
         if self._latest is None:
-            if self._redis is None:
-                raise RuntimeError(
-                    "These sessions know no application yet: call init_app(app), "
-                    "or work inside app.app_context()."
-                )
-            settings = read_settings({}, redis=self._redis, prefix=self._prefix)
-            if self._prefix is None:
-                # Under another prefix than the application's there is nothing to end, and a
-                # revocation would seem to have worked.
-                log.warning(_NO_APPLICATION, settings.prefix)
-            self._latest = ApplicationBackend(settings)
-        app = self._latest.app()
-        return self._latest if app is None else self._backend_of(app)
+            self._latest = ApplicationBackend(settings_alone(self._redis, self._prefix))
+        return self._latest
 
 
 def backend_of(app: Flask) -> ApplicationBackend | None:

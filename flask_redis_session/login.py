@@ -27,6 +27,7 @@ from .remember_cookie import (
     Remembering,
     delete_remember_cookie,
     has_remember_cookie,
+    remember_cookie_of,
     remembering_of,
 )
 from .request.session import RedisSession
@@ -42,6 +43,9 @@ DURATION = timedelta(days=365)
 
 #: What ``login_user(remember=True)`` leaves in the session for the end of the request.
 _MARK, _SECONDS = "_remember", "_remember_seconds"
+
+#: What says in ``g`` that the remember cookie stays for now, and that it has signed its user in.
+_KEEP, _TURNED = "flask_redis_session_keep", "flask_redis_session_turned"
 
 _ABSOLUTE = "SESSION_ABSOLUTE_LIFETIME"
 _UNKNOWN = "remember_by_session does not know this version of Flask-Login: it has no %s."
@@ -79,6 +83,7 @@ def remember_by_session(app: Flask, *, accept_cookies_until: datetime | None = N
     app.extensions[BY_SESSION] = Remembering(accept_cookies_until, _configured(app).total_seconds())
     if accept_cookies_until is not None:
         user_bound.connect(_turned, app)
+        user_accessed.connect(_outlast, app)
     user_accessed.connect(_end_freshness, app)
     user_logged_in.connect(_logged_in, app)
     user_logged_out.connect(_logged_out, app)
@@ -145,15 +150,18 @@ def _load(original: Callable[[str], Any], cookie: str) -> Any:
     remembering = remembering_of(_app())
     if remembering is None:
         return original(cookie)
-    if remembering.accepts_cookies and _counts(cookie):
+    if remembering.accepts_cookies and _user_of(cookie) is not None:
         is_somebodys = "_user_id" in session
         user = original(cookie)
+        # It goes once there is a session in its place. That is not by the response that makes the
+        # session, which may turn into a 503; nor if its user cannot be loaded, maybe for a moment.
+        g.setdefault(_KEEP, True)
         if user is None and not is_somebodys:
             # Flask-Login notes the id before it knows whether there is such a user.
             for name in ("_user_id", "_fresh"):
                 session.pop(name, None)
         elif user is not None:
-            g.flask_redis_session_turned = True
+            g.setdefault(_TURNED, True)
             _remember(_app(), _session(), None)
         return user
     # As if the cookie were not there.
@@ -164,14 +172,14 @@ def _load(original: Callable[[str], Any], cookie: str) -> Any:
     return user
 
 
-def _counts(cookie: str) -> bool:
-    """Tell whether a remember cookie is signed, and its user's sessions were not revoked."""
+def _user_of(cookie: str) -> str | None:
+    """Return whose a remember cookie is, if it is signed and that user was not revoked."""
     try:
-        user = decode_cookie(cookie)
+        user: str | None = decode_cookie(cookie)
     except TypeError:
         # Flask-Login cannot compare a signature that is not ASCII.
-        return False
-    return user is not None and not _is_revoked(user)
+        return None
+    return None if user is None or _is_revoked(user) else user
 
 
 def _is_revoked(user: str) -> bool:
@@ -188,7 +196,7 @@ def _turned(app: Flask, *, sid: str, user_id: str | None, **_: Any) -> None:
 
     By now it is in the index. So either the revocation finds it there, or this finds its mark.
     """
-    if user_id is not None and "flask_redis_session_turned" in g:
+    if user_id is not None and _TURNED in g:
         # The response must not fail for it.
         with suppress(StoreUnavailable):
             if _is_revoked(user_id):
@@ -218,12 +226,10 @@ def _finish(original: Callable[[Response], Response] | None, response: Response)
     if original is not None and is_loaded:
         response = original(response)
     app = _app()
-    if has_remember_cookie(app, request):
-        # One that is accepted goes once there is a session in its place: not yet by the response
-        # that makes that session, which may turn into a 503.
-        accepts = app.extensions[BY_SESSION].accepts_cookies
-        if not accepts or (is_loaded and "flask_redis_session_turned" not in g):
-            delete_remember_cookie(app, response)
+    if has_remember_cookie(app, request) and (
+        not app.extensions[BY_SESSION].accepts_cookies or (is_loaded and _KEEP not in g)
+    ):
+        delete_remember_cookie(app, response)
     return response
 
 
@@ -233,6 +239,7 @@ def _finish(original: Callable[[Response], Response] | None, response: Response)
 def _logged_in(app: Flask, **_: Any) -> None:
     """Give the session of a sign-in the lifetime that was asked for."""
     ours = _session()
+    _drop_remember_cookie()
     seconds = ours.pop(_SECONDS, None)
     if ours.pop(_MARK, None) == "set":
         _remember(app, ours, seconds)
@@ -246,9 +253,28 @@ def _logged_in(app: Flask, **_: Any) -> None:
 def _logged_out(app: Flask, **_: Any) -> None:
     """Put a session that its user leaves back to the settings."""
     ours = _session()
+    _drop_remember_cookie()
     for name in (_MARK, _SECONDS):
         ours.pop(name, None)
     _forget(app, ours)
+
+
+def _drop_remember_cookie() -> None:
+    """Let the remember cookie go by this response, whatever it has just been good for."""
+    for name in (_KEEP, _TURNED):
+        g.pop(name, None)
+
+
+def _outlast(app: Flask, **_: Any) -> None:
+    """Let a session last that a remember cookie of its user's would outlast."""
+    cookie = remember_cookie_of(app, request)
+    if cookie is None or not app.extensions[BY_SESSION].accepts_cookies:
+        return
+    ours = _session()
+    lasts = ours.permanent and ours.lifetime == _configured(app)
+    if "_user_id" in ours and not lasts and _user_of(cookie) == ours["_user_id"]:
+        g.setdefault(_KEEP, True)
+        _remember(app, ours, None)
 
 
 def _confirmed(_: Flask, **__: Any) -> None:

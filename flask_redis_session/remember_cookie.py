@@ -59,9 +59,20 @@ def has_remember_cookie(app: Flask, request: Request) -> bool:
     :param app: the application.
     :param request: the request.
     """
+    return remember_cookie_of(app, request) is not None
+
+
+def remember_cookie_of(app: Flask, request: Request) -> str | None:
+    """Return the remember cookie that a request came with, if there is one.
+
+    :param app: the application.
+    :param request: the request.
+    """
     name = _name(app)
     # To parse all cookies takes as long as all the rest of a request without a session.
-    return name in request.environ.get("HTTP_COOKIE", "") and name in request.cookies
+    if name not in request.environ.get("HTTP_COOKIE", ""):
+        return None
+    return request.cookies.get(name)
 
 
 def delete_remember_cookie(app: Flask, response: Response) -> None:

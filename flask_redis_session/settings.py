@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +29,12 @@ DeviceInfo = Callable[["Request"], "tuple[str | None, str | None] | None"]
 FLASHES = "_flashes"
 
 _SURROGATE = "holds a lone surrogate; remove it."
+_NO_APPLICATION = (
+    "No application is known, nor are its settings: sessions are looked for under the prefix %r. "
+    "Call init_app(app), work inside app.app_context(), or give prefix= to say that it is right."
+)
+
+log = logging.getLogger("flask_redis_session")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,26 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
     )
     if "PERMANENT_SESSION_LIFETIME" in config:
         _seconds(config, "PERMANENT_SESSION_LIFETIME")
+    return settings
+
+
+def settings_alone(redis: Any, prefix: str | None) -> Settings:
+    """Return the settings of an interface that knows no application.
+
+    :param redis: the client that was given to the interface, if one was.
+    :param prefix: the prefix that was given to it.
+    :raises RuntimeError: if it was given no client.
+    """
+    if redis is None:
+        raise RuntimeError(
+            "These sessions know no application yet: call init_app(app), "
+            "or work inside app.app_context()."
+        )
+    settings = read_settings({}, redis=redis, prefix=prefix)
+    if prefix is None:
+        # Under another prefix than the application's there is nothing to end, and a revocation
+        # would seem to have worked.
+        log.warning(_NO_APPLICATION, settings.prefix)
     return settings
 
 

@@ -38,7 +38,8 @@ def sign_in(client: FlaskClient, user_id: object, *, key: str | None = None) -> 
     """
     app = client.application
     user_key = _user_key(_backend(app), key)
-    with client.session_transaction(environ_base=client.environ_base) as session:
+    where = _where(app)
+    with client.session_transaction(**where, environ_base=client.environ_base) as session:
         value = user_id
         if user_key.name in FLASK_LOGIN.roots and hasattr(app, "login_manager"):
             value = str(user_id)
@@ -59,6 +60,18 @@ def _backend(app: Flask) -> ApplicationBackend:
             f"The sessions of {app.name!r} are a {name}'s, not a RedisSessionInterface's."
         )
     return backend
+
+
+def _where(app: Flask) -> dict[str, str]:
+    """Return the address of a request with which a browser sends the cookie of the session."""
+    host = app.config["SERVER_NAME"] or "localhost"
+    domain = (app.session_interface.get_cookie_domain(app) or host).lstrip(".")
+    if not f".{host.partition(':')[0]}".endswith(f".{domain.partition(':')[0]}"):
+        host = domain
+    return {
+        "path": app.session_interface.get_cookie_path(app),
+        "base_url": f"{app.config['PREFERRED_URL_SCHEME']}://{host}/",
+    }
 
 
 def _user_key(backend: ApplicationBackend, name: str | None) -> UserKey:
@@ -90,8 +103,9 @@ def _placed(held: object, inner: tuple[str, ...], user_id: object) -> object:
 def isolated(app: Flask, redis: Any) -> Iterator[RedisSessionInterface]:
     """Keep an application's sessions elsewhere for a while, under a prefix of their own.
 
-    In the block its settings are read again, at the first use. At its end these sessions are
-    removed, and the application has those back that it had before.
+    In the block its settings are read again, at the first use. Outside of a request,
+    ``app.session_interface`` means the application that is isolated, whichever others it serves.
+    At its end these sessions are removed, and the application has those back that it had before.
 
     :param app: the application, which may have served already.
     :param redis: the server: a client, or a URL as in ``SESSION_REDIS_URL``.
@@ -108,8 +122,12 @@ def isolated(app: Flask, redis: Any) -> Iterator[RedisSessionInterface]:
         "SESSION_KEY_PREFIX": f"test:{token_hex(8)}:",
         # The tests' server has no replicas to wait for.
         "SESSION_REVOKE_WAIT": None,
+        # Old sessions are looked for here, and never where the application has real ones.
+        "SESSION_IMPORT_REDIS": None,
     }
     try:
+        # They may not know it yet: then another one would be meant outside of a request.
+        sessions.init_app(app)
         yield sessions
     finally:
         _, backend = app.extensions.get(EXTENSION, (None, None))

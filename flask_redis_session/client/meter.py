@@ -12,10 +12,19 @@ class Meter:
     """What one request has asked of Redis so far.
 
     :param owner: tells for whom this is counted.
+    :param counts: tells whether what is sent at the moment counts here.
+    :param outer: that of the request during which this one began, if there is one.
     """
 
-    def __init__(self, owner: Any) -> None:
+    def __init__(
+        self,
+        owner: Callable[[], Any],
+        counts: Callable[[], bool],
+        outer: Meter | None = None,
+    ) -> None:
         self.owner = owner
+        self.counts = counts
+        self.outer = outer
         #: The public id of the session; ``None``: nothing was asked about one.
         self.sid: str | None = None
         #: The fields that were loaded, and those that were set or deleted.
@@ -42,8 +51,19 @@ class Meter:
         self.bytes_received += sum(map(_size_of_reply, replies))
 
 
-#: Counts what is sent at the moment; ``None``: nobody wants to know.
+#: That of the request which began last; ``None``: nobody wants to know.
 METER: ContextVar[Meter | None] = ContextVar("METER", default=None)
+
+
+def counting() -> Meter | None:
+    """Return what counts the commands of this moment, if anything does.
+
+    A request that began inside another one may end without a word to us.
+    """
+    meter = METER.get()
+    while meter is not None and not meter.counts():
+        meter = meter.outer
+    return meter
 
 
 def count_written(sid: str, what: str, *fields: Iterable[bytes]) -> None:
@@ -53,7 +73,7 @@ def count_written(sid: str, what: str, *fields: Iterable[bytes]) -> None:
     :param what: what became of the commit; of a touch that is only about to be sent, ``""``.
     :param fields: what was set and what was deleted.
     """
-    meter = METER.get()
+    meter = METER.get() and counting()
     if meter is not None:
         meter.sid = sid
         if what in ("saved", "ended"):
@@ -69,7 +89,7 @@ def metered(
     :param client: by which they are sent.
     :param commands: the commands.
     """
-    meter = METER.get()
+    meter = METER.get() and counting()
     if meter is None:
         return send(client, commands)
     meter.asks(commands)

@@ -28,6 +28,7 @@ _DIRECTIVE = re.compile(r"\*|[A-Za-z]+")
 class Options:
     """The options of one blueprint; :func:`~.pages.blueprint` describes them."""
 
+    name: str
     url_prefix: str
     base_template: str
     content_block: str
@@ -39,13 +40,20 @@ class Options:
     clear_site_data: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _expect("url_prefix", self.url_prefix, _is_path, "a path that begins with a slash")
+        _expect("name", self.name, _is_blueprint, "a text without a dot")
+        _expect("url_prefix", self.url_prefix, _is_path, "a path such as /devices")
         _expect("base_template", self.base_template, _is_name, "the name of a template")
-        _expect("content_block", self.content_block, _is_block, "the name of a block")
+        _expect("content_block", self.content_block, _is_block, "the name of a block of yours")
         if self.title_block is not None:
-            _expect("title_block", self.title_block, _is_block, "the name of a block, or None")
+            _expect(
+                "title_block", self.title_block, _is_block, "the name of a block of yours, or None"
+            )
+            if self.title_block == self.content_block:
+                raise SettingError(
+                    "title_block", "is the content_block too; give another, or None."
+                )
         _expect("page_size", self.page_size, _is_size, "a number from 1 to 1000")
-        _expect("unused_days", self.unused_days, _is_count, "a number of days, 1 or more")
+        _expect("unused_days", self.unused_days, _is_days, "a number of days from 1 to 36500")
         if self.sign_in is not None:
             _expect("sign_in", self.sign_in, _is_way_in, "an endpoint, a URL or a function")
         if self.signed_out is not None:
@@ -82,7 +90,7 @@ def _expect(name: str, value: Any, is_right: Callable[[Any], bool], what: str) -
 
 
 def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("/")
+    return isinstance(value, str) and value.startswith("/") and "//" not in value
 
 
 def _is_name(value: Any) -> bool:
@@ -93,12 +101,26 @@ def _is_way_in(value: Any) -> bool:
     return callable(value) or _is_name(value)
 
 
+def _is_blueprint(value: Any) -> bool:
+    return _is_name(value) and "." not in value
+
+
 def _is_block(value: Any) -> bool:
-    return isinstance(value, str) and _BLOCK.fullmatch(value) is not None
+    # The page's own blocks lie inside of it.
+    return (
+        isinstance(value, str)
+        and _BLOCK.fullmatch(value) is not None
+        and not value.startswith("devices_")
+    )
 
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_days(value: Any) -> bool:
+    # More than that lies before the first date that Python knows, sooner or later.
+    return _is_count(value) and bool(value <= 36_500)
 
 
 def _is_size(value: Any) -> bool:

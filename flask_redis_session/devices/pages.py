@@ -57,7 +57,7 @@ def blueprint(
     :param content_block: the block of the layout that the page fills.
     :param title_block: the block of the layout for the title; ``None``: there is none.
     :param page_size: how many sessions one page shows, up to 1,000.
-    :param unused_days: a session counts as unused after so many days without a visit.
+    :param unused_days: a session counts as unused after so many days without a visit, up to 36,500.
     :param sign_in: where to send visitors who are not signed in: an endpoint, a URL (with a
         slash in it), or a function that returns the response; ``None``: they get a 401.
     :param signed_out: where to send visitors who ended their own session: an endpoint or a URL;
@@ -67,6 +67,7 @@ def blueprint(
     :raises SettingError: if an option is invalid.
     """
     options = Options(
+        name=name,
         url_prefix=url_prefix,
         base_template=OWN_PAGE if base_template is None else base_template,
         content_block=content_block,
@@ -77,18 +78,24 @@ def blueprint(
         signed_out=signed_out,
         clear_site_data=directives(clear_site_data),
     )
-    return _Devices(name, options)
+    return _Devices(options)
 
 
 class _Devices(Blueprint):
     """The blueprint and its templates.
 
-    :param name: its name.
     :param options: the options.
     """
 
-    def __init__(self, name: str, options: Options) -> None:
-        super().__init__(name, __name__, url_prefix=options.url_prefix, static_folder="static")
+    def __init__(self, options: Options) -> None:
+        super().__init__(
+            options.name,
+            __name__,
+            url_prefix=options.url_prefix,
+            static_folder="static",
+            # At "/" the application's own files are at "/static".
+            static_url_path="/devices-static",
+        )
         self._options = options
         pages = _Pages(options)
         self.get("", endpoint="listing")(pages.listing)

@@ -123,4 +123,8 @@ def _unusable(problem: str) -> SettingError:
 
 def is_running(folder: Path) -> bool:
     """Tell whether a server runs on the data in a directory."""
-    return is_locked(folder / "running")
+    try:
+        return is_locked(folder / "running")
+    except FileNotFoundError:
+        # Nobody finds one in a directory that was removed.
+        return False

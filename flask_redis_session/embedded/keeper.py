@@ -1,9 +1,13 @@
 """Ends an embedded server when the process that started it ends, in whatever way that ends.
 
+It also ends it if its directory is removed: whoever names that directory from then on starts
+another server, and all are to share one.
+
 ``server.py`` runs this file as a process of its own, in the directory of the server, apart from
 its own session, so that Ctrl-C in a terminal reaches the application alone. The standard input is
-a pipe; its write end is the starter's. The arguments are the path of the server's socket, a process
-group (0: none) with which the directory goes, and the command of the server.
+a pipe; its write end is the starter's. The arguments are the path of the directory, that of the
+server's socket, a process group (0: none) with which the directory goes, and the command of the
+server.
 
 A signal on the death of the parent (``PR_SET_PDEATHSIG``) cannot replace the pipe: it
 fires at the end of the *thread* that started the server, and only on Linux.
@@ -22,10 +26,14 @@ from contextlib import suppress
 #: Seconds for the server to end on request, and for the rest of the process group to end.
 PATIENCE = 10.0
 
+#: Seconds between two looks at the directory.
+PAUSE = 0.5
 
-def keep(socket: str, group: int, command: list[str]) -> None:
-    """Run the server until it ends or standard input does.
 
+def keep(folder: str, socket: str, group: int, command: list[str]) -> None:
+    """Run the server until it, standard input or its directory ends.
+
+    :param folder: the current directory, by the name that others look for it.
     :param socket: the path of its unix socket.
     :param group: the process group with which the current directory goes, or 0.
     :param command: the server and its arguments.
@@ -46,7 +54,12 @@ def keep(socket: str, group: int, command: list[str]) -> None:
         _end_with_parent()
         os.execv(command[0], command)  # noqa: S606
     os.close(held)
-    select.select([0, alive], [], [])
+    while _is_there(folder, running):
+        if select.select([0, alive], [], [], PAUSE)[0]:
+            break
+    else:
+        # What has its name by now is another server's.
+        group = 0
 
     # Without its socket, nobody joins a server that is about to end.
     with suppress(FileNotFoundError):
@@ -57,6 +70,17 @@ def keep(socket: str, group: int, command: list[str]) -> None:
     os.close(running)
     if group:
         _remove_with(group)
+
+
+def _is_there(folder: str, running: int) -> bool:
+    """Tell whether a directory still has the file that we locked."""
+    try:
+        return os.path.samestat(os.stat(f"{folder}/running"), os.fstat(running))  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        # The disk of a network may come back.
+        return True
 
 
 def _end_with_parent() -> None:
@@ -99,4 +123,4 @@ def _remove_with(group: int) -> None:
 
 
 if __name__ == "__main__":
-    keep(sys.argv[1], int(sys.argv[2]), sys.argv[3:])
+    keep(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:])

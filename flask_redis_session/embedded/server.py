@@ -11,7 +11,8 @@
 
 Locks are ``flock``: a crash leaves none behind. The process that starts a server owns it: it holds
 the write end of a pipe, and at the end of that pipe ``keeper.py``, a process of its own, ends the
-server. Whoever still needs one then starts the next one on the same data.
+server. Whoever still needs one then starts the next one on the same data. So it is if the directory
+is removed, then without data.
 """
 
 from __future__ import annotations
@@ -153,8 +154,8 @@ def _start(folder: Path, binary: str, group: int) -> None:
         # In an application server with Python inside, it is that server.
         python = shutil.which("python3", path=f"{sys.prefix}/bin") or "python3"
     # Isolated: beside the keeper lie modules that are named like some of the standard library.
-    command = [python, "-I", "-S", str(Path(__file__).with_name("keeper.py")), path, str(group)]
-    command += [binary, *_CONFIG, "--unixsocket", path]
+    command = [python, "-I", "-S", str(Path(__file__).with_name("keeper.py"))]
+    command += [str(folder), path, str(group), binary, *_CONFIG, "--unixsocket", path]
     if folder in _owned:
         os.close(_owned.pop(folder))
     read_end, _owned[folder] = os.pipe()

@@ -10,8 +10,9 @@ import flask
 import pytest
 from flask_login import LoginManager
 
-from flask_redis_session import SettingError
+from flask_redis_session import RedisSessionInterface, SettingError
 from flask_redis_session.devices import blueprint
+from flask_redis_session.testing import sign_in
 from tests.devices.site import (
     EDGE,
     FIREFOX,
@@ -27,6 +28,7 @@ from tests.devices.site import (
     text_of,
     token_in,
 )
+from tests.support.clients import shared_client
 from tests.support.webapp import names_in
 
 if TYPE_CHECKING:
@@ -153,7 +155,7 @@ class TestList:
         assert {"no-store"} == {each.headers["Cache-Control"] for each in responses}
         assert {"DENY"} == {each.headers["X-Frame-Options"] for each in responses}
 
-        style = here.open("/devices/static/devices.css")
+        style = here.open("/devices/devices-static/devices.css")
 
         assert "no-store" not in style.headers["Cache-Control"]
 
@@ -847,17 +849,26 @@ class TestLayout:
         ("url_prefix", ""),
         ("url_prefix", "devices"),
         ("url_prefix", None),
+        ("url_prefix", "//"),
+        ("url_prefix", "/account//devices"),
+        ("name", ""),
+        ("name", "a.b"),
+        ("name", None),
         ("base_template", ""),
         ("base_template", 1),
         ("content_block", "{% evil %}"),
         ("content_block", None),
+        ("content_block", "devices_content"),
         ("title_block", "a b"),
+        ("title_block", "content"),
+        ("title_block", "devices_title"),
         ("page_size", 0),
         ("page_size", 1001),
         ("page_size", True),
         ("page_size", "50"),
         ("unused_days", 0),
         ("unused_days", 1.5),
+        ("unused_days", 36_501),
         ("sign_in", ""),
         ("sign_in", 1),
         ("signed_out", b"/"),
@@ -873,6 +884,41 @@ def test_options(option: str, value: Any) -> None:
         blueprint(**{option: value})
 
     assert option == caught.value.setting
+
+
+@pytest.mark.parametrize("how", ["option", "registered", "inside"])
+@pytest.mark.parametrize("prefix", ["/", "/account/"])
+def test_any_address(valkey: Server, prefix: str, how: str) -> None:
+    """The page has its style wherever it is, also beside files of the application's own."""
+    app = flask.Flask("own")
+    app.session_interface = RedisSessionInterface(redis=shared_client(valkey))
+    assert app.has_static_folder
+    if how == "option":
+        app.register_blueprint(blueprint(url_prefix=prefix))
+    elif how == "registered":
+        app.register_blueprint(blueprint(), url_prefix=prefix)
+    else:
+        outer = flask.Blueprint("outer", __name__)
+        outer.register_blueprint(blueprint(url_prefix=prefix))
+        app.register_blueprint(outer)
+    client = app.test_client()
+    sid = sign_in(client, 23)
+    page = client.get(prefix).text
+    (style,) = re.findall(r'<link rel="stylesheet" href="([^"]*)"', page)
+
+    assert f'action="{prefix}{sid}/end"' in page
+    with client.get(style) as answer:
+        assert "text/css; charset=utf-8" == answer.content_type
+
+
+@pytest.mark.parametrize(("option", "most"), [("page_size", 1000), ("unused_days", 36_500)])
+def test_the_most(valkey: Server, option: str, most: int) -> None:
+    """The highest number that an option takes is one that the page can do with."""
+    options: Any = {option: most}
+    here = Person(make_app(valkey, **options), 23)
+
+    assert [here.sid] == sids_in(here.open().text)
+    here.post("end-unused", status=303)
 
 
 def test_documentation() -> None:

@@ -513,6 +513,67 @@ def test_a_hanging_server_ends_with_its_owner(home: Home) -> None:
     wait_until(_gone(server), "the server ended")
 
 
+@pytest.mark.parametrize("how", ["removed", "renamed", "replaced", "linked"])
+def test_a_server_ends_with_its_directory(home: Home, how: str) -> None:
+    """If its directory goes, all who name that share the next server, and nothing hangs."""
+    data, other = home.folder / "data", home.folder / "other"
+    if how == "linked":
+        (home.folder / "first").mkdir()
+        data.symlink_to(home.folder / "first")
+    visitor, joined = home.visitor(), home.visitor()
+    run = visitor.ask("open", f"embedded://{data}")
+    assert run == joined.ask("open", f"embedded://{data}")
+    visitor.ask("SET", "key", "value")
+    first = visitor.server
+    keeper = _keeper_of(first)
+    if how == "removed":
+        shutil.rmtree(data)
+    elif how == "linked":
+        data.unlink()
+        other.mkdir()
+        data.symlink_to(other)
+    else:
+        data.rename(other)
+        if how == "replaced":
+            data.mkdir()
+    # One that comes meanwhile has a server of its own until then.
+    late = home.visitor()
+    late.ask("open", f"embedded://{data}")
+    wait_until(_gone(first, keeper), "the first server ended")
+
+    assert [None, None, None] == [each.ask("GET", "key") for each in (visitor, joined, late)]
+    assert 1 == len({each.server for each in (visitor, joined, late)})
+    assert how == "removed" or other.exists()
+
+
+def test_a_temporary_directory_is_removed(home: Home) -> None:
+    """If somebody empties the directory of temporary files, the group shares the next server."""
+    visitor = home.visitor()
+    joined = home.visitor(visitor.pid)
+    assert visitor.ask("open", "embedded://") == joined.ask("open", "embedded://")
+    first = visitor.server
+    keeper = _keeper_of(first)
+    shutil.rmtree(home.folder / "temporary" / f"flask-redis-session-{os.geteuid()}")
+    wait_until(_gone(first, keeper), "the first server ended")
+
+    assert visitor.server == joined.server != first
+    assert visitor.ask("SET", "key", "value")
+    # As the first keeper does not remove what the second one has.
+    assert "value" == joined.ask("GET", "key")
+
+
+def test_a_lock_is_removed(home: Home) -> None:
+    """If only the lock of a directory goes, the next server has the data."""
+    visitor = home.visitor()
+    visitor.ask("open", f"embedded://{home.folder / 'data'}")
+    visitor.ask("SET", "key", "value")
+    first = visitor.server
+    (home.folder / "data" / "running").unlink()
+    wait_until(_gone(first), "the first server ended")
+
+    assert "value" == visitor.ask("GET", "key")
+
+
 # --------------------------------------------------------------------------- data
 
 
@@ -794,6 +855,15 @@ def test_a_connection_starts_the_server(directory: Path) -> None:
     embedded.end(str(directory))
     embedded.end(str(directory))
     assert not is_running(directory)
+
+
+def test_the_end_of_a_server_without_a_directory(directory: Path) -> None:
+    """To end a server whose directory is gone does no harm."""
+    embedded.start_or_join(str(directory))
+    shutil.rmtree(directory)
+    embedded.end(str(directory))
+
+    assert not directory.exists()
 
 
 def test_a_connection_that_cannot_start_the_server(directory: Path) -> None:

@@ -198,7 +198,7 @@ def test_nothing_is_counted_if_nobody_listens(
     """Without a listener nothing is made that could count."""
     made = []
     real = Meter
-    monkeypatch.setattr(figures, "Meter", lambda owner: made.append(1) or real(owner))
+    monkeypatch.setattr(figures, "Meter", lambda *how: made.append(1) or real(*how))
     browser = site.browser()
 
     def visits() -> list[int]:
@@ -241,20 +241,26 @@ def test_what_is_left_is_dropped(site: Site) -> None:
     assert METER.get() is None
 
 
-def test_an_unfinished_request_inside_another(site: Site) -> None:
-    """The figures of a request that a view began are not told as those of the view's own."""
+@pytest.mark.parametrize("again", [1, 3])
+def test_an_unfinished_request_inside_another(site: Site, again: int) -> None:
+    """What a view asks inside a context that it pushes is not told, but all that it asks itself."""
     outer, inner = site.browser(), site.browser()
+    outer.set(a=0)
     inner.set(b=1)
 
     def view() -> None:
+        assert 0 == session["a"]
+        for _ in range(again):
+            with site.app.test_request_context(headers={"Cookie": f"session={inner.cookie}"}):
+                assert 1 == session["b"]
         session["a"] = 1
-        with site.app.test_request_context(headers={"Cookie": f"session={inner.cookie}"}):
-            assert 1 == session["b"]
 
     with heard() as said:
         outer.visit(view)
 
-    assert [] == said
+    assert [("written", 1, 1, 0, 2)] == [short(each) for each in said]
+    assert [outer.sid] == [each["sid"] for each in said]
+    assert METER.get() is None
 
 
 def test_a_request_inside_another(site: Site) -> None:
@@ -262,9 +268,47 @@ def test_a_request_inside_another(site: Site) -> None:
     outer, inner = site.browser(), site.browser()
     inner.set(b=1)
     with heard() as said:
-        outer.visit(each(lambda: session.update(a=1), inner.read))
+        outer.visit(each(lambda: session.update(a=1), inner.read, lambda: session.increment("n")))
 
-    assert ("read", 1, 0, 1, 1) == short(said[0])
+    assert [("read", 1, 0, 1, 1), ("written", 0, 2, 0, 1)] == [short(each) for each in said]
+
+
+def test_a_request_of_another_application_inside(site: Site, valkey: Any) -> None:
+    """Nobody listens to the inner request: it is not told, and the outer one is."""
+    other = Site(valkey, prefix="other:")
+    inner = other.browser()
+    inner.set(b=1)
+    with heard(site.app) as said:
+        site.browser().visit(each(lambda: session.update(a=1), inner.read))
+
+    assert [("written", 0, 1, 0, 1)] == [short(each) for each in said]
+
+
+def test_a_client_changes_a_session(site: Site) -> None:
+    """A test client's transaction counts what it asks, also outside of its context."""
+    browser = site.browser()
+    browser.set(a=1)
+    with heard() as said, browser.client.session_transaction() as held:
+        held["b"] = held["a"] + 1
+
+    assert [("written", 1, 1, 1, 2)] == [short(each) for each in said]
+
+
+def test_a_client_changes_a_session_inside_a_request(site: Site) -> None:
+    """A test client's transaction counts what it asks while it goes on, and the view the rest."""
+    outer, inner = site.browser(), site.browser()
+    inner.set(b=1)
+
+    def view() -> None:
+        session["a"] = 1
+        with inner.client.session_transaction() as of_inner:
+            of_inner["b"] = 2
+
+    with heard() as said:
+        outer.visit(view)
+
+    assert [inner.sid, outer.sid] == [each["sid"] for each in said]
+    assert ["written", "written"] == [each["figures"].result for each in said]
 
 
 def test_in_threads(site: Site) -> None:
@@ -284,7 +328,7 @@ def test_in_threads(site: Site) -> None:
 
 def test_a_reply_without_a_command():
     """A reply that was not asked for counts its bytes, and no time."""
-    meter = Meter(None)
+    meter = Meter(lambda: None, lambda: True)
     meter.hears([b"four"])
 
     assert (0.0, len("$4\r\nfour\r\n")) == (meter.seconds, meter.bytes_received)

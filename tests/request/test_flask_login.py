@@ -535,6 +535,65 @@ class TestOldCookies:
         assert browser.visit(who).value is None
         assert set() == site.names()
 
+    @pytest.mark.parametrize("has_session", [False, True])
+    def test_user_unknown_for_a_while(self, server, has_session):
+        """If its user cannot be loaded, it stays for when that is over."""
+        site = login_site(server, until=SOON)
+        browser = returning(site)
+        if has_session:
+            browser.visit(lambda: session.update(_user_id="ann"))
+        site.manager.user_loader(lambda name: None)
+        before = browser.visit(who).value
+        kept = has_token(browser)
+        site.manager.user_loader(User)
+        after = browser.visit(who).value
+        browser.visit(who)
+        browser.visit(who)
+
+        assert (None, True, "ann") == (before, kept, after)
+        assert not has_token(browser)
+        assert lifetime_of(site, browser) == (YEAR, True)
+
+    def test_beside_a_session(self, server):
+        """A session that its user had before lasts from then on, and it is deleted then."""
+        site = login_site(server, until=SOON)
+        browser = returning(site)
+        browser.visit(lambda: session.update(_user_id="ann", _fresh=True, cart=[1]))
+        first = browser.visit(who).value
+        kept = has_token(browser)
+        browser.visit(who)
+
+        assert ("ann", True, False) == (first, kept, has_token(browser))
+        assert lifetime_of(site, browser) == (YEAR, True)
+        restart(browser)
+        assert "ann" == browser.visit(who).value
+        assert [1] == browser.read()["cart"]
+
+    @pytest.mark.parametrize("first", [who, lambda: None])
+    def test_first_request_signs_out(self, server, first):
+        """A sign-out ends it also if it has just signed its browser in."""
+        site = login_site(server, until=SOON)
+        browser = returning(site)
+        browser.visit(each(first, logout_user))
+
+        assert not has_token(browser)
+        assert browser.visit(who).value is None
+
+    @pytest.mark.parametrize("how", ["another user", "revoked", "sign-in", "sign-out"])
+    def test_beside_a_session_that_ends_it(self, server, how):
+        """It makes no session last if it is another's, was revoked, or this request decides."""
+        site = login_site(server, until=SOON)
+        browser = returning(site, "bob" if how == "another user" else "ann")
+        if how == "revoked":
+            with site.app.app_context():
+                site.interface.revoke_sessions("ann")
+        browser.visit(lambda: session.update(_user_id="ann", cart=[1]))
+        views = {"sign-in": sign_in(), "sign-out": logout_user}
+        browser.visit(each(who, views.get(how, who)))
+
+        assert not has_token(browser)
+        assert lifetime_of(site, browser) == (DAY, False)
+
     def test_over(self, server):
         """After that date it opens nothing."""
         site = login_site(server, until=PAST)

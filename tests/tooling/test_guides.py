@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,15 @@ from jinja2 import DictLoader
 from flask_redis_session import RedisSessionInterface, merged
 from flask_redis_session.admin.cli import sessions as command_line
 from tests.support.clients import shared_client
-from tests.support.commandline import run
+from tests.support.commandline import SHOP, make, on_a_terminal, run
 from tests.support.examples import ROOT, Shop, blocks, open_shop, sign_in, who
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from flask.testing import FlaskClient
+
+DAY = timedelta(days=1)
 
 #: Which tests run the Python examples of a page, if it is not those of this folder.
 ELSEWHERE = {
@@ -459,6 +462,71 @@ class TestCommandLine:
         assert "Ended 1 session" in run(shop.app, *ending.split()).out
         with shop.app.app_context():
             db.engine.dispose()
+
+    def test_list_as_printed(self, shop: Shop) -> None:
+        """The list has the columns that are printed, each in its place."""
+        view(shop, "/in", lambda: flask.session.update(user_id=23))
+        shop.browser().get("/in")
+        _, *printed = blocks(self.PAGE, "console")[0].splitlines()
+        listed = run(shop.app, "list", 23).lines
+        heading = printed[0]
+        columns = [found.start() for found in re.finditer(r"[A-Z]+( [A-Z]+)*", heading)]
+
+        assert heading == listed[0]
+        assert 6 == len(columns)
+        for line in (*printed[1:], *listed[1:]):
+            assert all(line[at - 2 : at].isspace() and line[at] != " " for at in columns[1:]), line
+
+    @pytest.mark.one_server("the shop in a file has one URL")
+    def test_revoke_as_printed(self, valkey: Any, tmp_path: Path) -> None:
+        """A question and its answer are what a terminal shows."""
+        command, *printed = blocks(self.PAGE, "console")[2].splitlines()
+        (tmp_path / "shop.py").write_text(SHOP % valkey.url)
+        make(valkey.client(), 23, 3)
+        arguments = command.removeprefix("$ flask sessions ").split()
+        status, screen = on_a_terminal(tmp_path, *arguments, keys="y\n")
+
+        assert 0 == status
+        for line in printed:
+            assert line.removesuffix(" y") in screen
+
+    @pytest.mark.filterwarnings("ignore:SESSION_IMPORT")
+    def test_json_as_printed(self, shop: Shop) -> None:
+        """Each command prints the names that the table gives."""
+        shop.app.config["SESSION_IMPORT"] = {"flask-session": datetime.now(timezone.utc) + DAY}
+        client = shop.app.config["SESSION_REDIS"]
+        (sid,) = make(client, 23, 1)
+        client.zadd("session:user:24", {"0" * 22: 1})
+        rows = re.findall(
+            r"^\| (`[a-z-]+`.*?) \| (.*) \|$",
+            (ROOT / self.PAGE).read_text("utf-8").partition("## In scripts")[2],
+            re.MULTILINE,
+        )
+        said = {names: {*re.findall(r'"(\w+)"', text)} for names, text in rows}
+        of_session = said["`list`, `revoke --dry-run`"]
+        said["`show`"] |= of_session
+        said["`revoke-all`"] -= {"would_end"}
+
+        def names(*arguments: object, status: int = 0) -> set[str]:
+            return {
+                *re.findall(r'"(\w+)":', run(shop.app, *arguments, "--json", status=status).out)
+            }
+
+        # First: a list removes what is dead.
+        of_doctor = names("doctor", status=1)
+
+        assert of_session == names("list", 23) == names("revoke", 23, "--dry-run")
+        assert {"would_end"} == names("revoke-all", "--dry-run")
+        assert said == {
+            "`list`, `revoke --dry-run`": of_session,
+            "`users`": names("users"),
+            "`show`": names("show", sid, "--values"),
+            "`count`": names("count"),
+            "`doctor`": of_doctor,
+            "`import`": names("import", "--dry-run"),
+            "`revoke`": names("revoke", 23),
+            "`revoke-all`": names("revoke-all"),
+        }
 
     def test_every_command_and_option(self) -> None:
         """Each command that is printed is one that there is, with options that it has."""
