@@ -191,11 +191,11 @@ words = st.text(max_size=12) | st.sampled_from(["/devices", "base.html", "conten
 
 
 @unhurried
-@given(words, words, words, words, st.lists(values, min_size=5, max_size=5))
-def test_options(prefix: str, layout: str, block: str, title: str, others: list[Any]) -> None:
+@given(st.lists(words, min_size=5, max_size=5), st.lists(values, min_size=5, max_size=5))
+def test_options(texts: list[str], others: list[Any]) -> None:
     """Options of the devices page are right, or the error of a setting."""
     with suppress(SettingError):
-        Options(prefix, layout, block, title, *others)
+        Options(*texts, *others)
     with suppress(SettingError):
         directives(others[0])
 
