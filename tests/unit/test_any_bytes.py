@@ -195,7 +195,8 @@ words = st.text(max_size=12) | st.sampled_from(["/devices", "base.html", "conten
 def test_options(texts: list[str], others: list[Any]) -> None:
     """Options of the devices page are right, or the error of a setting."""
     with suppress(SettingError):
-        Options(*texts, *others)
+        given_as: list[Any] = [*texts, *others]
+        Options(*given_as)
     with suppress(SettingError):
         directives(others[0])
 
