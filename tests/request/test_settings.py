@@ -182,7 +182,7 @@ def test_keep_with_a_url(url):
 
 
 def test_keep_without_a_url():
-    """A client of the application's has no connection to spare, and a cluster has several servers."""
+    """A client of the application's has no connection to spare; a cluster has several servers."""
     cluster = "redis+cluster://a:1,b:2"
 
     assert "SESSION_KEEP" == refused(SESSION_KEEP=5, SESSION_REDIS=redis.Redis()).setting
