@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from .arrivals import mover_of
-from .client.commands import Commands
 from .client.meter import METER, count_written
 from .client.url import connect
 from .cookie import CookieFlags
@@ -29,6 +28,7 @@ from .settings import Settings
 from .signals import session_ended
 from .storage.at_once import Deed
 from .storage.commit import Committed
+from .storage.kept import commands, kept_sessions
 from .storage.record import Changes, Record, field_of
 from .storage.session_hash import SessionHashes
 from .storage.token import Token, new_token
@@ -59,7 +59,11 @@ class ApplicationBackend:
         #: Whether anything was asked of it. Until then the application may change its settings.
         self.is_in_use = app is None
         self.absolute, self.rules = settings.absolute, settings.merge
-        self.redis = Commands(self._client)
+        self.kept = kept_sessions(
+            settings.keep, settings.keep_stale, settings.prefix, settings.absolute
+        )
+        self.keeps = self.kept is not None
+        self.redis = commands(self._client, self.kept)
         self.hashes = SessionHashes(
             self.redis,
             settings.prefix,
@@ -130,13 +134,20 @@ class ApplicationBackend:
         :raises StoreUnavailable: if Redis fails.
         """
         fields = self._fields(key, usage)
-        record = self.hashes.load(token, fields)
+        kept = self.kept if usage.is_safe else None
+        record = None if kept is None else kept.believed(token, fields)
+        is_kept = record is not None
+        record = record or self.hashes.load(token, fields)
         meter = METER.get()
         if meter is not None:
             meter.sid = token.sid
             meter.loaded.update(record.fields)
+        if is_kept:
+            return record, fields
         if self._is_running_out(record):
             record = self._touched_early(token, record)
+        elif kept is not None and record.standing == "live":
+            kept.offer(token, fields, record, _late(record))
         return record, fields
 
     def is_due(self, record: Record) -> bool:
@@ -163,10 +174,8 @@ class ApplicationBackend:
 
     def _is_running_out(self, record: Record) -> bool:
         """Tell whether a session may end, for want of use, while this request goes on."""
-        seen, idle = record.seen, record.idle
-        if seen is None or idle is None:
-            return False
-        return seen + idle - self.hashes.clock.now() < min(RUNNING_OUT, idle / 2)
+        late = _late(record)
+        return late is not None and late < self.hashes.clock.now()
 
     def _touched_early(self, token: Token, record: Record) -> Record:
         """Send the touch that is due now rather than at the end, and return what is known then.
@@ -310,3 +319,9 @@ class ApplicationBackend:
 
 def _nobody() -> None:
     return None
+
+
+def _late(record: Record) -> float | None:
+    """Return from when on a load sends the touch, in epoch seconds; ``None``: it is not known."""
+    seen, idle = record.seen, record.idle
+    return None if seen is None or idle is None else seen + idle - min(RUNNING_OUT, idle / 2)

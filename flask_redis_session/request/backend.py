@@ -28,6 +28,8 @@ class SessionBackend(Protocol):
 
     #: Seconds that no session outlives; ``None``: no limit.
     absolute: float | None
+    #: Whether what was loaded is kept, for requests that change nothing.
+    keeps: bool
     #: The sessions of users.
     users: UserSessions
 
@@ -80,6 +82,7 @@ class Usage:
 
     :param endpoint: the endpoint that serves the request, if one does.
     :param fields: the fields that were read.
+    :param is_safe: whether the request's method says that it changes nothing.
     :param fetches: how often something was loaded.
     :param first: the fields whose use was what the first load was for.
     :param everything: what the first load brought, if that was everything.
@@ -88,6 +91,7 @@ class Usage:
 
     endpoint: str | None
     fields: set[bytes]
+    is_safe: bool = False
     fetches: int = 0
     first: Collection[bytes] = ()
     everything: Mapping[bytes, bytes] | None = None

@@ -14,18 +14,13 @@ from .at_once import Deed, at_once_command
 from .clock import Clock, TouchInterval
 from .commit import Committed, Lifetime, commit_command, committed, create_command
 from .record import (
-    BORN,
-    IDLE,
-    OWN,
     SECRET,
-    SEEN,
-    SIGNED,
-    USER,
     Binding,
     Changes,
     Record,
     Standing,
     mark,
+    names_of,
     number,
     standing_of,
 )
@@ -105,7 +100,7 @@ class SessionHashes:
             if fields is None:
                 found: Any = self._redis.call((HGETALL, key))
                 return found if isinstance(found, dict) else {}
-            names = (BORN, SECRET + token.proof.encode(), SEEN, IDLE, USER, SIGNED, OWN, *fields)
+            names = names_of(token.proof, fields)
             values = self._redis.call((HMGET, key, *names))
         except WrongType:
             return {}
