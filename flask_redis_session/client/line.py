@@ -15,6 +15,7 @@ from math import inf
 from os import getpid
 from ssl import SSLWantReadError
 from typing import Any, Protocol
+from weakref import finalize
 
 from .packer import packed
 from .stream import Garbled, Push, Refused, Stream
@@ -100,6 +101,8 @@ class Line:
         #: How far the server's clock is before the monotonic one, in seconds; rather too far.
         self.ahead = inf
         self._sock = sock
+        # Not by __del__: of what goes together, the socket may go first.
+        finalize(self, sock.close).atexit = False
         self._stream = stream
         self._stale = stale
         self._check = check
@@ -187,9 +190,6 @@ class Line:
             return
         with self._lock:
             self._sock.close()
-
-    def __del__(self) -> None:
-        self._sock.close()
 
     def _beat(self, now: float) -> None:
         if not self._lock.acquire(blocking=False):

@@ -11,10 +11,9 @@ from .commands import HGETALL, HMGET, ZREVRANGE, Commands
 from .listener import Listener, forget
 from .once import SCRIPTED
 from .refusal import is_elsewhere
-from .script import Command, in_full
+from .script import SCRIPTS, Command, in_full
 
-#: What writes nothing. Of a script that is not known, so that one that only reads drops what it
-#: reads.
+#: What writes nothing.
 _READS = {HGETALL, HMGET, ZREVRANGE, "CLUSTER", "DBSIZE", "HKEYS", "HLEN", "HSCAN", "HSTRLEN"}
 _READS |= {"INFO", "PTTL", "SCAN", "SCRIPT", "TIME", "TYPE", "WAIT", "ZCARD", "ZCOUNT", "ZSCAN"}
 _READS |= {"ZSCORE"}
@@ -95,6 +94,9 @@ def _keys_of(commands: Sequence[Command]) -> set[bytes]:
     for command in commands:
         name = command[0]
         if name in SCRIPTED:
+            script = SCRIPTS.get(command[1])
+            if script is not None and script.reads:
+                continue
             keys.update(command[3 : 3 + command[2]])
         elif name not in _READS:
             keys.update(word for word in command[1:] if isinstance(word, bytes))

@@ -28,7 +28,10 @@ from .token import Token
 from .user_index import UserIndex
 
 _PROVE = Script(
-    lua(__package__, "refused.lua"), lua(__package__, "secrets.lua"), lua(__package__, "prove.lua")
+    lua(__package__, "refused.lua"),
+    lua(__package__, "secrets.lua"),
+    lua(__package__, "prove.lua"),
+    reads=True,
 )
 
 
