@@ -37,16 +37,14 @@ def peer_of(sock: Any) -> Any:
         return None
 
 
-def dial(
-    pool: Any, connection: Any, told: Told, stale: float, check: Callable[[Line], bool]
-) -> Line:
+def dial(pool: Any, connection: Any, told: Told, stale: float, look: Callable[[], None]) -> Line:
     """Open a line, with the options that the URL gives every connection.
 
     :param pool: the pool of the other connections.
     :param connection: the class of connections, of redis-py's.
     :param told: what is told of changes.
     :param stale: seconds, as in ``SESSION_KEEP_STALE``.
-    :param check: as :class:`Line` takes it.
+    :param look: as :class:`Line` takes it.
     :raises RefusedTracking: if the server does not do that.
     :raises redis.exceptions.RedisError: if it does not answer, or does not let this user in.
     """
@@ -61,7 +59,7 @@ def dial(
         _agree(sock, stream, ("CLIENT", "TRACKING", "ON"))
         sock.setblocking(False)
         named = (opened.host, opened.port) if hasattr(pool, "master_address") else None
-        return Line(sock, stream, told, stale, peer=peer_of(sock), named=named, check=check)
+        return Line(sock, stream, told, stale, peer=peer_of(sock), named=named, look=look)
     except BaseException:
         sock.close()
         raise

@@ -76,7 +76,7 @@ class Line:
     :param stale: seconds after which what was heard is not believed any more.
     :param peer: which server it reaches.
     :param named: the server that Sentinels named; ``None``: there are none.
-    :param check: looks, with each beat, whether that is the right one still.
+    :param look: is called with each beat.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Line:
         *,
         peer: Any,
         named: tuple[str, int] | None,
-        check: Callable[[Line], bool],
+        look: Callable[[], None],
     ) -> None:
         #: The process that it belongs to; not the child of a fork.
         self.pid = getpid()
@@ -105,7 +105,7 @@ class Line:
         finalize(self, sock.close).atexit = False
         self._stream = stream
         self._stale = stale
-        self._check = check
+        self._look = look
         self._lock = threading.Lock()
         # The replies that are awaited: those to asks, and two to each beat.
         self._awaited: deque[Ask | _Beat] = deque()
@@ -201,9 +201,7 @@ class Line:
             if awaited and now - awaited[0].sent > PATIENCE * max(1.0, self._stale):
                 self.lose()
                 return
-            if not self._check(self):
-                self.lose()
-                return
+            self._look()
             self._beat_at = now + self._stale / 3
             awaited += (_Hello(now), _Time(now))
             self._send(_BEAT)

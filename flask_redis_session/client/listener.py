@@ -71,6 +71,8 @@ class Listener:
         line = self._line
         if line is None or line.pid != getpid():
             return None
+        if line.named is not None and line.named != self._pool.master_address:
+            line.lose()
         if line.is_lost:
             self._leave(line)
             return None
@@ -113,7 +115,7 @@ class Listener:
 
     def _dial(self) -> None:
         try:
-            line = dial(self._pool, self._connection, self._told(), self._stale, self._is_right)
+            line = dial(self._pool, self._connection, self._told(), self._stale, self._look)
             left, self._line = self._line, line
             if self._peer not in (None, line.peer):
                 line.lose()
@@ -126,13 +128,11 @@ class Listener:
         finally:
             self._dials.pop(getpid(), None)
 
-    def _is_right(self, line: Line) -> bool:
-        """Tell whether a line reaches the server that Sentinels name, as far as is known."""
-        if line.named is None:
-            return True
-        # They are asked in a thread of its own.
-        self._pool.look()
-        return bool(line.named == self._pool.master_address)
+    def _look(self) -> None:
+        """Ask Sentinels, if there are any, whether they still name the server of the line."""
+        if hasattr(self._pool, "look"):
+            # In a thread of its own. What they say is looked at before each use of the line.
+            self._pool.look(self._stale / 3)
 
     def _leave(self, line: Line) -> None:
         if self._line is line:

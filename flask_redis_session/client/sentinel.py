@@ -41,9 +41,12 @@ class WatchfulPool(SentinelConnectionPool):
         self.look()
         return super().get_connection(*args, **options)
 
-    def look(self) -> None:
-        """Ask again who the primary is, if it is time to; nobody waits for the answer."""
-        if monotonic() - self._asked_at >= ASK_AGAIN:
+    def look(self, every: float = ASK_AGAIN) -> None:
+        """Ask again who the primary is, if it is time to; nobody waits for the answer.
+
+        :param every: how often it is time to, in seconds.
+        """
+        if monotonic() - self._asked_at >= every:
             self._asked_at = monotonic()
             # In a thread of its own, because no request is to wait for sentinels that hang. None
             # can be started while the interpreter ends.
