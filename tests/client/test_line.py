@@ -59,6 +59,7 @@ class Wire:
 
 @pytest.fixture
 def wire():
+    """A line that nothing was heard on."""
     wire = Wire()
     yield wire
     wire.line.close()

@@ -21,7 +21,8 @@ class KeepingSite(Site):
 
     def __init__(self, server: Any, url: str | None = None, **config: Any) -> None:
         config = {"SESSION_KEEP": ROOM, **config}
-        super().__init__(server, SESSION_REDIS_URL=url or server.url, **config)
+        # No client is needed beside the one that the URL makes.
+        super().__init__(server, redis=object(), SESSION_REDIS_URL=url or server.url, **config)
 
     @property
     def kept(self) -> Any:
