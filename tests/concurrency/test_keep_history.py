@@ -136,7 +136,7 @@ def test_threads_of_one_process(server):
     """What a thread wrote, each read that begins then in the same process sees."""
     site = KeepingSite(server)
     browser = site.visitor(a=0)
-    wrong = []
+    wrong: list[int] = []
 
     def work():
         own = browser.twin()
