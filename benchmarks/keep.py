@@ -1,4 +1,4 @@
-"""What a warm GET costs with SESSION_KEEP: `python benchmarks/keep.py`, with `--quick` in less time.
+"""What a warm GET costs with SESSION_KEEP: `python benchmarks/keep.py`, or with `--quick`.
 
 The same contenders as in requests.py take turns, and beside ours the same with SESSION_KEEP. Then
 eight threads of one process read and work: who waits there waits for the interpreter.

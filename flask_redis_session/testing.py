@@ -108,6 +108,8 @@ def isolated(app: Flask, redis: Any) -> Iterator[RedisSessionInterface]:
         "SESSION_KEY_PREFIX": f"test:{token_hex(8)}:",
         # The tests' server has no replicas to wait for.
         "SESSION_REVOKE_WAIT": None,
+        # What a test stores by a client of its own is to be read at once.
+        "SESSION_KEEP": 0,
     }
     try:
         yield sessions

@@ -203,6 +203,24 @@ def test_another_peer(server):
     wait_until(lambda: browser.read() and site.line is None, "no line stays", 3)
 
 
+def test_dropped_while_a_write_is_under_way(server):
+    """From the moment that a write is sent, its session is asked of Redis."""
+    with Proxy(server.port) as proxy:
+        site = KeepingSite(server, proxy.url)
+        browser = site.visitor(a=1)
+        # So that the server has the script.
+        browser.set(a=1)
+        site.warm(browser)
+        proxy.delays["replies"] = 0.4
+        writer = threading.Thread(target=lambda: browser.twin().set(a=2))
+        writer.start()
+        wait_until(lambda: site.hash(browser.sid)[b"a"] == b"2", "it is written", 0.3)
+
+        assert not site.believes(browser)
+
+        writer.join()
+
+
 @pytest.fixture
 def sentinels():
     """A primary, its replica and three sentinels."""
