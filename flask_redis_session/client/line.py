@@ -29,6 +29,9 @@ MOST_BYTES = 2**20
 #: After how many times the bound a silent server is left, and after how many seconds at least.
 PATIENCE = 3
 
+#: For how long a thread may have the lock before something is wrong with it, in seconds.
+LONGEST_HOLD = 0.5
+
 _PIECE = 64 * 1024
 _BEAT = b"".join(packed(("HELLO",), ("TIME",)))
 #: What is raised if nothing has come, and if nothing can be sent.
@@ -153,9 +156,8 @@ class Line:
                 return
             if self._bytes and self._bytes + ask.size > MOST_BYTES:
                 return
-            self._awaited.append(ask)
             self._bytes += ask.size
-            self._send(b"".join(packed(tuple(ask.command))))
+            self._send(b"".join(packed(tuple(ask.command))), ask)
         finally:
             self._lock.release()
 
@@ -164,12 +166,20 @@ class Line:
 
         :param keys: the keys, to which this process writes.
         """
-        with self._lock:
+        if self.is_lost:
+            return
+        if not self._lock.acquire(timeout=LONGEST_HOLD):
+            # An exception came between the lock and what lets it go.
+            self.lose()
+            return
+        try:
             for key in keys:
                 self.told.changed(key)
             for each in self._awaited:
                 if isinstance(each, Ask) and each.key in keys:
                     each.is_void = True
+        finally:
+            self._lock.release()
 
     def lose(self) -> None:
         """Believe nothing any more that was heard over it."""
@@ -182,14 +192,16 @@ class Line:
         return self._heard_at > -inf
 
     def close(self) -> None:
-        """Close it. Another thread may have its socket, so that this waits for its lock."""
+        """Close it, unless another thread uses its socket: then it is closed when nobody does."""
         self.lose()
         if self.pid != getpid():
             # Whoever had the lock did not come along into this process.
             self._sock.close()
-            return
-        with self._lock:
-            self._sock.close()
+        elif self._lock.acquire(blocking=False):
+            try:
+                self._sock.close()
+            finally:
+                self._lock.release()
 
     def _beat(self, now: float) -> None:
         if not self._lock.acquire(blocking=False):
@@ -203,13 +215,13 @@ class Line:
                 return
             self._look()
             self._beat_at = now + self._stale / 3
-            awaited += (_Hello(now), _Time(now))
-            self._send(_BEAT)
+            self._send(_BEAT, _Hello(now), _Time(now))
         finally:
             self._lock.release()
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes, *awaited: Ask | _Beat) -> None:
         try:
+            self._awaited += awaited
             if self._sock.send(data) < len(data):
                 self.lose()
         except OSError:

@@ -324,6 +324,19 @@ def test_interrupted(heard, monkeypatch):
     assert not heard.line._lock.locked()
 
 
+def test_lock_that_is_never_let_go(heard):
+    """If an exception came before a lock was let go, no write waits for it for long."""
+    heard.line._lock.acquire()
+    began = time.monotonic()
+    heard.line.forget({b"s:b"})
+
+    assert time.monotonic() - began < 1
+    assert heard.line.is_lost
+    assert 0 == len(heard.book.shelf)
+
+    heard.line.close()
+
+
 def test_close_in_a_child(wire):
     """After a fork the lock may be held for ever by a thread that did not come along."""
     wire.line.pid = os.getpid() - 1
