@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from .arrivals import mover_of
-from .client.meter import METER, count_written
+from .client.meter import count_loaded, count_written
 from .client.url import connect
 from .cookie import CookieFlags
 from .device import kept_of
@@ -133,17 +133,17 @@ class ApplicationBackend:
         :param usage: what the request used so far.
         :raises StoreUnavailable: if Redis fails.
         """
-        fields = self._fields(key, usage)
         kept = self.kept if usage.is_safe else None
-        record = None if kept is None else kept.believed(token, fields)
-        is_kept = record is not None
-        record = record or self.hashes.load(token, fields)
-        meter = METER.get()
-        if meter is not None:
-            meter.sid = token.sid
-            meter.loaded.update(record.fields)
-        if is_kept:
-            return record, fields
+        if kept is not None:
+            believed = kept.believed(token, partial(self._fields, key, usage))
+            if believed is not None:
+                count_loaded(token.sid, believed[0].fields)
+                usage.is_warm = True
+                return believed
+        usage.is_warm = False
+        fields = self._fields(key, usage)
+        record = self.hashes.load(token, fields)
+        count_loaded(token.sid, record.fields)
         if self._is_running_out(record):
             record = self._touched_early(token, record)
         elif kept is not None and record.standing == "live":
@@ -209,7 +209,7 @@ class ApplicationBackend:
 
         :param usage: what it used.
         """
-        if self._plans is not None and usage.fetches:
+        if self._plans is not None and usage.fetches and (usage.signs_in or not usage.is_warm):
             plan = self._plans.of(usage.endpoint)
             if usage.signs_in:
                 plan.load_whole()

@@ -87,6 +87,7 @@ class Usage:
     :param first: the fields whose use was what the first load was for.
     :param everything: what the first load brought, if that was everything.
     :param signs_in: whether it assigned the user's id.
+    :param is_warm: whether all that it read was kept, so that nothing need be learned of it.
     """
 
     endpoint: str | None
@@ -96,3 +97,4 @@ class Usage:
     first: Collection[bytes] = ()
     everything: Mapping[bytes, bytes] | None = None
     signs_in: bool = False
+    is_warm: bool = False

@@ -30,6 +30,12 @@ LEFT = 1.0
 FEW = 64
 
 
+#: The user's fields that are asked for; ``None``: all.
+Fields = Sequence[bytes] | None
+#: What is loaded of a session, and the fields that this answers for.
+Loaded = tuple[Record, Fields]
+
+
 class KeptSessions:
     """The sessions that this process keeps of one application.
 
@@ -49,11 +55,12 @@ class KeptSessions:
     def _book(self) -> Book:
         return Book(self._prefix, self._room)
 
-    def believed(self, token: Token, fields: Sequence[bytes] | None) -> Record | None:
+    def believed(self, token: Token, wanted: Callable[[], Fields]) -> Loaded | None:
         """Return a session that is live, without a round trip; ``None``: Redis is to be asked.
 
         :param token: the cookie.
-        :param fields: the user's fields that are wanted; ``None``: all fields.
+        :param wanted: tells which of the user's fields are; it is not asked if there are few.
+        :returns: what is kept, and the fields that this answers for.
         """
         line = self.listener.line
         if line is None:
@@ -67,14 +74,16 @@ class KeptSessions:
         proof, found = token.proof, kept.fields
         if found.get(SECRET + proof.encode()) != mark(proof):
             return None
-        if fields is not None and len(found) > FEW:
-            if kept.asked is not None and not kept.asked.issuperset(fields):
-                return None
-            names = names_of(proof, fields)
-            return Record("live", {name: found[name] for name in names if name in found}, proof)
-        if kept.asked is not None and (fields is None or not kept.asked.issuperset(fields)):
+        asked = kept.asked
+        if asked is None and len(found) <= FEW:
+            return Record("live", found, proof), None
+        fields = wanted()
+        if asked is not None and (fields is None or not asked.issuperset(fields)):
             return None
-        return Record("live", found, proof)
+        if fields is not None and len(found) > FEW:
+            names = names_of(proof, fields)
+            found = {name: found[name] for name in names if name in found}
+        return Record("live", found, proof), fields
 
     def offer(
         self, token: Token, fields: Sequence[bytes] | None, record: Record, late: float | None

@@ -38,7 +38,7 @@ class KeepingSite(Site):
         """Tell whether a GET of this browser would be answered without Redis now."""
         token = parse_cookie(browser.cookie)
         assert token is not None
-        return self.kept.believed(token, None) is not None
+        return self.kept.believed(token, lambda: None) is not None
 
     def warm(self, *browsers: Browser) -> None:
         """Let the site keep the sessions of browsers."""
