@@ -17,6 +17,7 @@ from ssl import SSLWantReadError
 from typing import Any, Protocol
 from weakref import finalize
 
+from .glance import glance_at
 from .packer import packed
 from .stream import Garbled, Push, Refused, Stream
 
@@ -115,24 +116,17 @@ class Line:
         self._bytes = 0
         # When that was sent which was answered last, and when the next beat is due.
         self._heard_at = self._beat_at = -inf
-        # Of the base class: one of TLS refuses to look ahead. What TLS has taken off the socket has
-        # been read to its end.
-        self._peek = super(type(sock), sock).recv if hasattr(sock, "unwrap") else sock.recv
+        self._glance = glance_at(sock)
 
     def is_heard(self, now: float) -> bool:
         """Read what has come; tell whether what is kept by then can be believed.
 
         :param now: the present, by the monotonic clock.
         """
-        try:
-            self._peek(1, socket.MSG_PEEK)
-        except BlockingIOError:
+        if not self._glance():
             if self._lock.locked():
                 # Another thread may have taken something off the socket and not be done with it.
                 return False
-        except OSError:
-            self.lose()
-            return False
         else:
             if not self._lock.acquire(blocking=False):
                 return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 import time
@@ -57,9 +58,11 @@ class Wire:
         return self.line.is_heard(time.monotonic() + after)
 
 
-@pytest.fixture
-def wire():
-    """A line that nothing was heard on."""
+@pytest.fixture(params=["poll", "peek"])
+def wire(request, monkeypatch):
+    """A line that nothing was heard on, by either way to tell whether something has come."""
+    if request.param == "peek":
+        monkeypatch.delattr(select, "poll")
     wire = Wire()
     yield wire
     wire.line.close()
