@@ -467,8 +467,6 @@ class TestRevokeWait:
         assert {} == browser.read()
 
 
-@pytest.mark.filterwarnings("ignore:SESSION_IMPORT")
-@pytest.mark.one_server("Flask-Session keeps its sessions on one server")
 @pytest.mark.one_server("SESSION_KEEP is refused in a cluster")
 class TestKeep:
     """SESSION_KEEP: how many bytes of sessions a process keeps."""
@@ -504,6 +502,8 @@ class TestKeepStale:
         assert is_believed == site.believes(browser)
 
 
+@pytest.mark.filterwarnings("ignore:SESSION_IMPORT")
+@pytest.mark.one_server("Flask-Session keeps its sessions on one server")
 class TestImport:
     """SESSION_IMPORT and what is beside it (more in moving/)."""
 
