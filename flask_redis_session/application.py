@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from .arrivals import mover_of
-from .client.commands import Commands
-from .client.meter import METER, count_written, counting
+from .client.meter import count_loaded, count_written
 from .client.url import connect
 from .cookie import CookieFlags
 from .device import kept_of
@@ -29,6 +28,7 @@ from .settings import Settings
 from .signals import session_ended
 from .storage.at_once import Deed
 from .storage.commit import Committed
+from .storage.kept import commands, kept_sessions
 from .storage.record import Changes, Record, field_of
 from .storage.session_hash import SessionHashes
 from .storage.token import Token, new_token
@@ -59,7 +59,11 @@ class ApplicationBackend:
         #: Whether anything was asked of it. Until then the application may change its settings.
         self.is_in_use = app is None
         self.absolute, self.rules = settings.absolute, settings.merge
-        self.redis = Commands(self._client)
+        self.kept = kept_sessions(
+            settings.keep, settings.keep_stale, settings.prefix, settings.absolute
+        )
+        self.keeps = self.kept is not None
+        self.redis = commands(self._client, self.kept)
         self.hashes = SessionHashes(
             self.redis,
             settings.prefix,
@@ -129,14 +133,21 @@ class ApplicationBackend:
         :param usage: what the request used so far.
         :raises StoreUnavailable: if Redis fails.
         """
+        kept = self.kept if usage.is_safe else None
+        if kept is not None:
+            believed = kept.believed(token, partial(self._fields, key, usage))
+            if believed is not None:
+                count_loaded(token.sid, believed[0].fields)
+                usage.is_warm = True
+                return believed
+        usage.is_warm = False
         fields = self._fields(key, usage)
         record = self.hashes.load(token, fields)
-        meter = METER.get() and counting()
-        if meter is not None:
-            meter.sid = token.sid
-            meter.loaded.update(record.fields)
+        count_loaded(token.sid, record.fields)
         if self._is_running_out(record):
             record = self._touched_early(token, record)
+        elif kept is not None and record.standing == "live":
+            kept.offer(token, fields, record, _late(record))
         return record, fields
 
     def is_due(self, record: Record) -> bool:
@@ -163,10 +174,8 @@ class ApplicationBackend:
 
     def _is_running_out(self, record: Record) -> bool:
         """Tell whether a session may end, for want of use, while this request goes on."""
-        seen, idle = record.seen, record.idle
-        if seen is None or idle is None:
-            return False
-        return seen + idle - self.hashes.clock.now() < min(RUNNING_OUT, idle / 2)
+        late = _late(record)
+        return late is not None and late < self.hashes.clock.now()
 
     def _touched_early(self, token: Token, record: Record) -> Record:
         """Send the touch that is due now rather than at the end, and return what is known then.
@@ -200,7 +209,7 @@ class ApplicationBackend:
 
         :param usage: what it used.
         """
-        if self._plans is not None and usage.fetches:
+        if self._plans is not None and usage.fetches and (usage.signs_in or not usage.is_warm):
             plan = self._plans.of(usage.endpoint)
             if usage.signs_in:
                 plan.load_whole()
@@ -310,3 +319,9 @@ class ApplicationBackend:
 
 def _nobody() -> None:
     return None
+
+
+def _late(record: Record) -> float | None:
+    """Return from when on a load sends the touch, in epoch seconds; ``None``: it is not known."""
+    seen, idle = record.seen, record.idle
+    return None if seen is None or idle is None else seen + idle - min(RUNNING_OUT, idle / 2)

@@ -56,6 +56,12 @@ DEFAULTS: dict[str, Any] = {
     #: [(replicas, milliseconds)] A revocation waits until so many replicas have it, or raises
     #: `RevocationUnconfirmed`. Not in a cluster.
     "SESSION_REVOKE_WAIT": None,
+    #: [int, in bytes] How much of loaded sessions a process keeps, to answer a warm GET without
+    #: Redis. 0: nothing. Only with `SESSION_REDIS_URL`, and not in a cluster yet.
+    "SESSION_KEEP": 0,
+    #: [timedelta or seconds] How old at most what a warm GET reads may be, at most a minute. Only
+    #: with `SESSION_KEEP`.
+    "SESSION_KEEP_STALE": 1.0,
     #: [dict] Old sessions to carry over, once each: `{"flask-session": until, "cookie": until}`.
     #: After `until`, an aware `datetime`, that source is refused.
     "SESSION_IMPORT": None,

@@ -28,6 +28,9 @@ DeviceInfo = Callable[["Request"], "tuple[str | None, str | None] | None"]
 #: Where Flask keeps its flash messages.
 FLASHES = "_flashes"
 
+#: Nothing is kept for longer, in seconds, so that a larger bound would mean nothing.
+MOST_STALE = 60.0
+
 _SURROGATE = "holds a lone surrogate; remove it."
 _NO_APPLICATION = (
     "No application is known, nor are its settings: sessions are looked for under the prefix %r. "
@@ -56,6 +59,8 @@ class Settings:
     :param merge: ``SESSION_MERGE``: the keys that are merged, flash messages among them, each with
         its rule.
     :param revoke_wait: ``SESSION_REVOKE_WAIT``: replicas, milliseconds.
+    :param keep: ``SESSION_KEEP`` in bytes.
+    :param keep_stale: ``SESSION_KEEP_STALE`` in seconds.
     :param imports: ``SESSION_IMPORT`` and what is beside it.
     """
 
@@ -73,6 +78,8 @@ class Settings:
     load: Literal["auto", "all"]
     merge: Mapping[str, Rule]
     revoke_wait: tuple[int, int] | None
+    keep: int
+    keep_stale: float
     imports: ImportSettings | None
 
 
@@ -101,6 +108,8 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
         load=_load(_get(config, "SESSION_LOAD")),
         merge=_merge(_get(config, "SESSION_MERGE"), user_keys),
         revoke_wait=_revoke_wait(_get(config, "SESSION_REVOKE_WAIT"), client, url),
+        keep=_keep(_get(config, "SESSION_KEEP"), url),
+        keep_stale=_keep_stale(config),
         imports=_imports(config, prefix),
     )
     if "PERMANENT_SESSION_LIFETIME" in config:
@@ -313,6 +322,26 @@ def _revoke_wait(value: Any, client: Any, url: str | None) -> tuple[int, int] | 
         )
         raise SettingError(name, problem)
     return replicas, milliseconds
+
+
+def _keep(value: Any, url: str | None) -> int:
+    name = "SESSION_KEEP"
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise SettingError(name, f"expects a number of bytes, or 0 for none, not {value!r}.")
+    if value and url is None:
+        problem = "needs a connection of its own: give SESSION_REDIS_URL in the place of a client."
+        raise SettingError(name, problem)
+    if value and "+cluster://" in (url or ""):
+        raise SettingError(name, "does not work in a cluster, not yet.")
+    return value
+
+
+def _keep_stale(config: Mapping[str, Any]) -> float:
+    name = "SESSION_KEEP_STALE"
+    seconds = _seconds(config, name)
+    if seconds > MOST_STALE:
+        raise SettingError(name, f"expects at most {MOST_STALE:.0f} seconds, not {seconds!r}.")
+    return seconds
 
 
 def _timeout(client: Any, url: str | None) -> float | None:

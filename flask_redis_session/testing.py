@@ -124,6 +124,8 @@ def isolated(app: Flask, redis: Any) -> Iterator[RedisSessionInterface]:
         "SESSION_REVOKE_WAIT": None,
         # Old sessions are looked for here, and never where the application has real ones.
         "SESSION_IMPORT_REDIS": None,
+        # What a test stores by a client of its own is to be read at once.
+        "SESSION_KEEP": 0,
     }
     try:
         # They may not know it yet: then another one would be meant outside of a request.

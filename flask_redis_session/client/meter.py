@@ -66,6 +66,18 @@ def counting() -> Meter | None:
     return meter
 
 
+def count_loaded(sid: str, fields: Iterable[bytes]) -> None:
+    """Count the fields that were loaded, or kept, if somebody wants to know.
+
+    :param sid: of the session.
+    :param fields: the fields.
+    """
+    meter = METER.get() and counting()
+    if meter is not None:
+        meter.sid = sid
+        meter.loaded.update(fields)
+
+
 def count_written(sid: str, what: str, *fields: Iterable[bytes]) -> None:
     """Count the fields that a commit wrote, if somebody wants to know.
 

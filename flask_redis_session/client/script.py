@@ -15,9 +15,11 @@ class Script:
     """A Lua script of this package, called by its digest.
 
     :param texts: its text, in one or several pieces.
+    :param reads: whether it only reads.
     """
 
-    def __init__(self, *texts: str) -> None:
+    def __init__(self, *texts: str, reads: bool = False) -> None:
+        self.reads = reads
         self.text = "".join(texts)
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
         SCRIPTS[self.sha] = self

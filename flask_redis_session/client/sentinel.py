@@ -38,13 +38,20 @@ class WatchfulPool(SentinelConnectionPool):
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
-        if monotonic() - self._asked_at >= ASK_AGAIN:
+        self.look()
+        return super().get_connection(*args, **options)
+
+    def look(self, every: float = ASK_AGAIN) -> None:
+        """Ask again who the primary is, if it is time to; nobody waits for the answer.
+
+        :param every: how often it is time to, in seconds.
+        """
+        if monotonic() - self._asked_at >= every:
             self._asked_at = monotonic()
             # In a thread of its own, because no request is to wait for sentinels that hang. None
             # can be started while the interpreter ends.
             with suppress(RuntimeError):
                 threading.Thread(target=self._ask, daemon=True).start()
-        return super().get_connection(*args, **options)
 
     def _ask(self) -> None:
         with suppress(RedisError, OSError):

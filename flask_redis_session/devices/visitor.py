@@ -65,7 +65,7 @@ class Visitor:
                 "The devices page needs the sessions of flask-redis-session: "
                 "app.session_interface = RedisSessionInterface()."
             )
-        user = session._somebody()  # noqa: SLF001 (the session knows which key holds its user)
+        user = session._somebody_now()  # noqa: SLF001 (the session knows which key holds its user)
         return None if user is None else cls(session, user)
 
     def page(self, number: int, size: int, unused_days: int) -> Page:

@@ -28,6 +28,8 @@ class SessionBackend(Protocol):
 
     #: Seconds that no session outlives; ``None``: no limit.
     absolute: float | None
+    #: Whether what was loaded is kept, for requests that change nothing.
+    keeps: bool
     #: The sessions of users.
     users: UserSessions
 
@@ -80,15 +82,19 @@ class Usage:
 
     :param endpoint: the endpoint that serves the request, if one does.
     :param fields: the fields that were read.
+    :param is_safe: whether the request's method says that it changes nothing.
     :param fetches: how often something was loaded.
     :param first: the fields whose use was what the first load was for.
     :param everything: what the first load brought, if that was everything.
     :param signs_in: whether it assigned the user's id.
+    :param is_warm: whether all that it read was kept, so that nothing need be learned of it.
     """
 
     endpoint: str | None
     fields: set[bytes]
+    is_safe: bool = False
     fetches: int = 0
     first: Collection[bytes] = ()
     everything: Mapping[bytes, bytes] | None = None
     signs_in: bool = False
+    is_warm: bool = False

@@ -1,4 +1,4 @@
-"""Whether a response, and with it a cookie, reaches a browser."""
+"""What a request is by HTTP: whether its response reaches a browser, and whether it only reads."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ def reaches_no_browser(request: Request | None) -> bool:
     if upgrade is not None and upgrade.lower() == "websocket":
         return True
     return all(hasattr(request, name) for name in _OF_AN_EVENT)
+
+
+#: The methods of HTTP that change nothing (RFC 9110, 9.2.1), but for TRACE, which Flask refuses.
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+
+
+def changes_nothing(request: Request | None) -> bool:
+    """Tell whether a request only reads, as far as HTTP says; no event of a WebSocket's does."""
+    return request is not None and request.method in _SAFE and not reaches_no_browser(request)

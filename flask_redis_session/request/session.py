@@ -15,6 +15,7 @@ from flask_redis_session.storage.token import new_sid
 
 from .at_once import AtOnceState
 from .backend import SessionBackend, Usage, When
+from .delivery import changes_nothing
 from .user import user_text
 
 R = TypeVar("R")
@@ -167,6 +168,12 @@ class RedisSession(AtOnceState, SessionMixin):
         if user is None:
             self._backend.advise(self)
         return user
+
+    def _somebody_now(self) -> str | None:
+        """Return whose session it is, by Redis's own word if it was read from what is kept."""
+        user = self._somebody()
+        is_kept = self._backend.keeps and changes_nothing(self._request)
+        return user if not is_kept or self._standing_now() == "live" else None
 
     def _end_unlisted(self, user: str, current: str, ended: int) -> list[str]:
         """End this session, which was not among its user's; return its sid if it was alive.

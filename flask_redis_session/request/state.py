@@ -16,7 +16,7 @@ from flask_redis_session.storage.record import TOMBSTONE, Binding, Changes, Reco
 from flask_redis_session.storage.token import Token
 
 from .backend import SessionBackend, Usage
-from .delivery import reaches_no_browser
+from .delivery import changes_nothing, reaches_no_browser
 from .draft import NOTHING, Draft, Origin, Phase, Terms
 from .lasting import LastingMapping
 from .outcome import Outcome, Reply, Step
@@ -121,7 +121,8 @@ class SessionState(LastingMapping):
         if self._usage is None:
             # The endpoint is known by now: Flask opens the session before it routes.
             endpoint = self._request.endpoint if self._request is not None else None
-            self._usage = Usage(endpoint, self._used)
+            is_safe = self._backend.keeps and changes_nothing(self._request)
+            self._usage = Usage(endpoint, self._used, is_safe)
         record, asked = self._backend.load(token, key, self._usage)
         self._usage.fetches += 1
         if record.standing != "live":

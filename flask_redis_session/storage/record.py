@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -174,6 +174,15 @@ class Record:
     def since(self) -> float | None:
         """From when the absolute lifetime counts."""
         return self.born if self.signed is None else self.signed
+
+
+def names_of(proof: str, fields: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Return the fields of a hash to ask for: those that judge a cookie, and some of the user's.
+
+    :param proof: the digest of the cookie's secret.
+    :param fields: those of the user's.
+    """
+    return (BORN, SECRET + proof.encode(), *STATE, *fields)
 
 
 @dataclass(slots=True)

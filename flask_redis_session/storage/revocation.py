@@ -20,7 +20,7 @@ from .user_index import Member, UserIndex
 _REVOKE = Script(
     lua(__package__, "refused.lua"), lua(__package__, "secrets.lua"), lua(__package__, "revoke.lua")
 )
-_PAGE = Script(lua(__package__, "page.lua"))
+_PAGE = Script(lua(__package__, "page.lua"), reads=True)
 
 #: How many members of an index one page has. A page costs two round trips, and a revocation may
 #: cost one per thousand sessions.

@@ -14,14 +14,13 @@ from .at_once import Deed, at_once_command
 from .clock import Clock, TouchInterval
 from .commit import Committed, Lifetime, commit_command, committed, create_command
 from .record import (
-    BORN,
     SECRET,
-    STATE,
     Binding,
     Changes,
     Record,
     Standing,
     mark,
+    names_of,
     number,
     standing_of,
 )
@@ -29,7 +28,10 @@ from .token import Token
 from .user_index import UserIndex
 
 _PROVE = Script(
-    lua(__package__, "refused.lua"), lua(__package__, "secrets.lua"), lua(__package__, "prove.lua")
+    lua(__package__, "refused.lua"),
+    lua(__package__, "secrets.lua"),
+    lua(__package__, "prove.lua"),
+    reads=True,
 )
 
 
@@ -101,8 +103,7 @@ class SessionHashes:
             if fields is None:
                 found: Any = self._redis.call((HGETALL, key))
                 return found if isinstance(found, dict) else {}
-            secret = SECRET + token.proof.encode()
-            names = (BORN, secret, *STATE, *fields)
+            names = names_of(token.proof, fields)
             values = self._redis.call((HMGET, key, *names))
         except WrongType:
             return {}

@@ -31,9 +31,9 @@ from .token import is_sid
 
 _INDEX = Script(lua(__package__, "index.lua"))
 _REMOVE = Script(lua(__package__, "remove.lua"))
-_LIST = Script(lua(__package__, "list.lua"))
-_READ = Script(lua(__package__, "refused.lua"), lua(__package__, "read.lua"))
-_DEAD = Script(lua(__package__, "refused.lua"), lua(__package__, "dead.lua"))
+_LIST = Script(lua(__package__, "list.lua"), reads=True)
+_READ = Script(lua(__package__, "refused.lua"), lua(__package__, "read.lua"), reads=True)
+_DEAD = Script(lua(__package__, "refused.lua"), lua(__package__, "dead.lua"), reads=True)
 
 #: A session in an index: its sid and its score.
 Member = tuple[str, float]

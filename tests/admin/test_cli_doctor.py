@@ -8,8 +8,10 @@ from collections import Counter
 import pytest
 
 from flask_redis_session.admin.doctor import IN_FLIGHT, Doctor
+from flask_redis_session.admin.tracking import Tracking
 from tests.admin.test_cli import KINDS, client_on
 from tests.support.commandline import SHOP, make, on_a_terminal, run
+from tests.support.keeping import KeepingSite
 from tests.support.servers import Server
 from tests.support.webapp import Site, session
 
@@ -456,3 +458,25 @@ def test_asks_on_a_terminal(valkey, tmp_path, answer):
 
     assert "Delete every key under 'session:' that does not have this library's layout?" in screen
     assert (status, redis.dbsize()) == ((0, 0) if answer == "y" else (1, 2))
+
+
+@pytest.mark.one_server("SESSION_KEEP is refused in a cluster")
+class TestTracking:
+    """With SESSION_KEEP it says what the server tracks."""
+
+    def test_says(self, server):
+        """How many connections listen, and how many keys are tracked; without it, nothing."""
+        site = KeepingSite(server)
+        before = run(site.app, "doctor").lines
+        site.visitor()
+        after = run(site.app, "doctor", "--json").json
+
+        assert "SESSION_KEEP: 0 connections listen, Redis tracks 0 keys." == before[-2]
+        assert "+client|tracking" in before[-1]
+        assert {"listeners": 1, "keys": 1, "hint": ""} == after["tracking"]
+        assert "tracking" not in run(Site(server).app, "doctor", "--json").json
+
+    def test_full(self):
+        """If the table may be full, it says what to raise."""
+        assert "tracking-table-max-keys" in Tracking(3, 1_000_000).hint
+        assert "" == Tracking(3, 999_999).hint

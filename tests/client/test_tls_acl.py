@@ -12,7 +12,8 @@ import pytest
 from flask_redis_session import StoreUnavailable
 from tests.client.test_clients import everything
 from tests.support.commandline import run
-from tests.support.servers import HOST, Server
+from tests.support.keeping import KeepingSite
+from tests.support.servers import HOST, Server, wait_until
 from tests.support.webapp import Browser, Site, session
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -103,6 +104,43 @@ def test_needed(secured, command):
         odd(site)
 
     assert command[1:] in refusals(secured)
+
+
+def keeping_site_as(server, given):
+    """Return a site that keeps sessions, for a user with these rules."""
+    server.ask("ACL", "SETUSER", "sessions", "reset", *given)
+    server.ask("ACL", "LOG", "RESET")
+    return KeepingSite(server, f"redis://sessions:a-long-password@{HOST}:{server.port}")
+
+
+def further(setting):
+    """Return what docs/reliability.md adds for a setting."""
+    row = re.search(
+        rf"^\| \[?`{setting}`.*\|\s*`(.*)` \|$", DOCUMENT.read_text("utf-8"), re.MULTILINE
+    )
+    assert row
+    return row[1].replace("\\", "").split()
+
+
+def test_suffices_to_keep(secured):
+    """With what the documentation adds for it, sessions are kept, and nothing else is tried."""
+    site = keeping_site_as(secured, [*rules("sessions"), *further("SESSION_KEEP")])
+    browser = site.visitor(a=1)
+    everything(site)
+
+    assert site.believes(browser) or site.line is not None
+    assert [] == secured.ask("ACL", "LOG")
+
+
+def test_needed_to_keep(secured):
+    """Without that, sessions go on, and nothing is kept."""
+    site = keeping_site_as(secured, rules("sessions"))
+    browser = site.browser()
+    browser.set(a=1)
+    wait_until(lambda: browser.read() and refusals(secured), "it was tried")
+
+    assert {"client|tracking"} == refusals(secured)
+    assert None is site.line
 
 
 def test_nothing_else(secured):

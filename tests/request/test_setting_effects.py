@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.request.test_loading import cost_of as cost_and_value_of
 from tests.request.test_round_trips import cost_of, warm, writes
 from tests.request.test_session_times import moments
 from tests.support.clients import application_client
+from tests.support.keeping import KeepingSite
 from tests.support.servers import HOST, Server, wait_until
 from tests.support.webapp import Site, each, make_app, session, sids
 
@@ -463,6 +465,41 @@ class TestRevokeWait:
                 site.interface.revoke_sessions(23)
 
         assert {} == browser.read()
+
+
+@pytest.mark.one_server("SESSION_KEEP is refused in a cluster")
+class TestKeep:
+    """SESSION_KEEP: how many bytes of sessions a process keeps."""
+
+    def test_room(self, valkey):
+        """A warm GET asks nothing if there is room for its session, else it asks as ever."""
+        for room, count in ((1_000_000, 0), (2_000, 3)):
+            site = KeepingSite(valkey, SESSION_KEEP=room)
+            browser, small = site.browser(), site.browser()
+            browser.set(a="x" * 1000)
+            small.set(a=1)
+            wait_until(lambda: small.read() and site.line is not None, "it listens")  # noqa: B023
+            for _ in range(3):
+                browser.read()
+            with valkey.cost() as cost:
+                for _ in range(3):
+                    browser.read()
+
+            assert count == cost.commands.get("hgetall", 0)
+
+
+@pytest.mark.one_server("SESSION_KEEP is refused in a cluster")
+class TestKeepStale:
+    """SESSION_KEEP_STALE: for how long what was heard is believed."""
+
+    @pytest.mark.parametrize(("stale", "is_believed"), [(0.2, False), (5.0, True)])
+    def test_bound(self, valkey, stale, is_believed):
+        """A process that heard nothing for as long asks Redis."""
+        site = KeepingSite(valkey, SESSION_KEEP_STALE=stale)
+        browser = site.visitor(a=1)
+        time.sleep(0.3)
+
+        assert is_believed == site.believes(browser)
 
 
 @pytest.mark.filterwarnings("ignore:SESSION_IMPORT")

@@ -53,6 +53,7 @@ def test_defaults():
     assert settings.device_info is True
     assert "auto" == settings.load
     assert None is settings.revoke_wait
+    assert (0, 1.0) == (settings.keep, settings.keep_stale)
     assert {"_flashes": merged} == settings.merge
 
 
@@ -79,6 +80,8 @@ def test_values_that_are_taken():
         SESSION_DEVICE_INFO=device,
         SESSION_LOAD="all",
         SESSION_REVOKE_WAIT=[1, 100],
+        SESSION_KEEP=2**20,
+        SESSION_KEEP_STALE=timedelta(seconds=2),
     )
 
     assert (None, "redis://example.org/3") == (settings.redis, settings.url)
@@ -92,6 +95,7 @@ def test_values_that_are_taken():
     assert device is settings.device_info
     assert "all" == settings.load
     assert (1, 100) == settings.revoke_wait
+    assert (2**20, 2.0) == (settings.keep, settings.keep_stale)
 
 
 def test_user_keys_may_be_a_list():
@@ -132,6 +136,8 @@ def test_user_keys_may_be_a_list():
         *[("SESSION_DEVICE_INFO", value) for value in (None, 0, 1, "yes", ("agent", "ip"))],
         *[("SESSION_LOAD", value) for value in (None, "", "lazy", True, ["all"])],
         *[("SESSION_REVOKE_WAIT", value) for value in (1, "1", (1,), (1, 2, 3), (0, 1), (1, 0))],
+        *[("SESSION_KEEP", value) for value in (-1, 1.5, "1", True, None)],
+        *[("SESSION_KEEP_STALE", value) for value in (0, -1, "1", None, 60.5, timedelta(hours=1))],
         *[("SESSION_REVOKE_WAIT", value) for value in ((True, 1), (1, 0.5), {1: 2}, ("1", "2"))],
     ],
 )
@@ -167,6 +173,20 @@ def test_wait_in_a_cluster(cluster):
     )
 
     client.close()
+
+
+@pytest.mark.parametrize("url", ["embedded://", "unix:///run/redis.sock", "rediss://a", None])
+def test_keep_with_a_url(url):
+    """What makes a client from a URL can keep sessions; the default is a URL too."""
+    assert 5 == settings_of(SESSION_REDIS_URL=url, SESSION_KEEP=5).keep
+
+
+def test_keep_without_a_url():
+    """A client of the application's has no connection to spare; a cluster has several servers."""
+    cluster = "redis+cluster://a:1,b:2"
+
+    assert "SESSION_KEEP" == refused(SESSION_KEEP=5, SESSION_REDIS=redis.Redis()).setting
+    assert "not yet" in str(refused(SESSION_KEEP=5, SESSION_REDIS_URL=cluster))
 
 
 @pytest.mark.parametrize("lifetime", ["SESSION_LIFETIME", "PERMANENT_SESSION_LIFETIME"])

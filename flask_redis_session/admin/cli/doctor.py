@@ -13,6 +13,7 @@ import click
 
 from flask_redis_session.admin.doctor import Doctor, Finding, Kind
 from flask_redis_session.admin.keyspace import KeySpace
+from flask_redis_session.admin.tracking import Tracking, tracking_of
 from flask_redis_session.application import ApplicationBackend
 from flask_redis_session.errors import StoreUnavailable
 
@@ -82,7 +83,8 @@ def doctor(
     prefix = output.plain(backend.settings.prefix)
     if delete_others and not yes:
         _confirm(prefix)
-    round_ = _Round(Doctor(backend, mends=fix, deletes_others=delete_others))
+    found = Doctor(backend, mends=fix, deletes_others=delete_others)
+    round_ = _Round(found, tracking_of(backend))
     with output.progress("Looking", KeySpace(backend).size(), prints=as_json) as bar:
         if as_json:
             _echo_json(round_, bar)
@@ -92,6 +94,8 @@ def doctor(
             report = _report(round_, examples, prefix, fix=fix)
     for line in report:
         click.echo(line)
+    if round_.tracking is not None and not as_json:
+        _echo_tracking(round_.tracking)
     if round_.left:
         raise click.exceptions.Exit(1)
 
@@ -99,8 +103,10 @@ def doctor(
 class _Round:
     """One round of the doctor, with its totals."""
 
-    def __init__(self, doctor: Doctor) -> None:
+    def __init__(self, doctor: Doctor, tracking: Tracking | None) -> None:
         self._doctor = doctor
+        #: What the server tracks; ``None``: nothing is kept.
+        self.tracking = tracking
         self.sessions = self.indexes = 0
         self.found: Counter[Kind] = Counter()
         self.mended: Counter[Kind] = Counter()
@@ -122,10 +128,12 @@ class _Round:
                 self.mended[finding.kind] += finding.mended
                 yield finding
 
-    def totals(self) -> dict[str, int]:
+    def totals(self) -> dict[str, Any]:
         """Return the totals, for scripts."""
         found, mended = self.found.total(), self.mended.total()
-        seen = {"sessions": self.sessions, "indexes": self.indexes}
+        seen: dict[str, Any] = {"sessions": self.sessions, "indexes": self.indexes}
+        if self.tracking is not None:
+            seen["tracking"] = {**self.tracking._asdict(), "hint": self.tracking.hint}
         return {**seen, "found": found, "mended": mended}
 
 
@@ -146,6 +154,13 @@ def _echo_json(round_: _Round, bar: output.Bar) -> None:
         raise failed(failure) from failure
     finally:
         click.echo(f", {json.dumps({**round_.totals(), **end})[1:]}")
+
+
+def _echo_tracking(tracking: Tracking) -> None:
+    listeners, keys = tracking.listeners, tracking.keys
+    click.echo(f"SESSION_KEEP: {listeners:,} connections listen, Redis tracks {keys:,} keys.")
+    if tracking.hint:
+        click.echo(tracking.hint)
 
 
 def _confirm(prefix: str) -> None:
