@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from .client.given import check_client, client_or_url
-from .client.url import check_url, reply_timeout
+from .client.replicas import replicas_to_wait_for
+from .client.url import check_url
 from .defaults import DEFAULT_URL, DEFAULTS
 from .errors import SettingError
 from .request.rule import Rule, merged
@@ -107,7 +108,7 @@ def read_settings(config: Mapping[str, Any], *, redis: Any, prefix: str | None) 
         device_info=_device_info(_get(config, "SESSION_DEVICE_INFO")),
         load=_load(_get(config, "SESSION_LOAD")),
         merge=_merge(_get(config, "SESSION_MERGE"), user_keys),
-        revoke_wait=_revoke_wait(_get(config, "SESSION_REVOKE_WAIT"), client, url),
+        revoke_wait=replicas_to_wait_for(_get(config, "SESSION_REVOKE_WAIT"), client, url),
         keep=_keep(_get(config, "SESSION_KEEP"), url),
         keep_stale=_keep_stale(config),
         imports=_imports(config, prefix),
@@ -299,31 +300,6 @@ def _merge(value: Any, user_keys: tuple[str, ...] | None) -> dict[str, Rule]:
     return rules
 
 
-def _revoke_wait(value: Any, client: Any, url: str | None) -> tuple[int, int] | None:
-    name = "SESSION_REVOKE_WAIT"
-    if value is None:
-        return None
-    if (
-        not isinstance(value, (tuple, list))
-        or len(value) != 2
-        or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in value)
-    ):
-        problem = f"expects (replicas, milliseconds), both of 1 or more, not {value!r}."
-        raise SettingError(name, problem)
-    if hasattr(client, "get_node_from_key") or "+cluster://" in (url or ""):
-        problem = "does not work in a cluster, where a user's sessions have several primaries."
-        raise SettingError(name, problem)
-    replicas, milliseconds = value
-    timeout = _timeout(client, url)
-    if timeout is not None and milliseconds >= timeout * 1000:
-        problem = (
-            f"waits for {milliseconds} ms, but the client gives up after {timeout * 1000:.0f} ms; "
-            "give it a longer socket_timeout, in SESSION_REDIS_URL or where you make it."
-        )
-        raise SettingError(name, problem)
-    return replicas, milliseconds
-
-
 def _keep(value: Any, url: str | None) -> int:
     name = "SESSION_KEEP"
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -342,12 +318,3 @@ def _keep_stale(config: Mapping[str, Any]) -> float:
     if seconds > MOST_STALE:
         raise SettingError(name, f"expects at most {MOST_STALE:.0f} seconds, not {seconds!r}.")
     return seconds
-
-
-def _timeout(client: Any, url: str | None) -> float | None:
-    """Return how long a client waits for a reply, in seconds, if that can be told."""
-    if url is not None:
-        return reply_timeout(url)
-    pool = getattr(client, "connection_pool", None)
-    timeout = getattr(pool, "connection_kwargs", {}).get("socket_timeout")
-    return timeout if isinstance(timeout, (int, float)) else None
