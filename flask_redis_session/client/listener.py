@@ -24,8 +24,8 @@ PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 
 _REFUSED = (
-    "SESSION_KEEP has no effect: Redis, or a proxy before it, refuses %s%s. Grant the user "
-    "+client|tracking, and +time; or unset SESSION_KEEP."
+    "SESSION_KEEP has no effect: Redis, or a proxy before it, refuses %s. Grant the user CLIENT "
+    "TRACKING and TIME, or unset SESSION_KEEP."
 )
 
 
@@ -151,7 +151,7 @@ class Listener:
         self._wait(LONGEST_PAUSE)
         if not self._is_warned:
             self._is_warned = True
-            log.warning(_REFUSED, command, f" ({word})" if word else "")
+            log.warning(_REFUSED, f"{command} ({word})" if word else command)
 
 
 #: Every listener of this process; always replaced as a whole.

@@ -181,7 +181,7 @@ class TestAnotherServer:
         old, new = pair
         with Proxy(old.port) as proxy:
             if client == "url":
-                site = Site(old, SESSION_REDIS_URL=proxy.url)
+                site = Site(old, SESSION_REDIS_URL=f"{proxy.url}?socket_timeout=30")
             else:
                 site = Site(old, redis=application_client(old, library=client, port=proxy.port))
             browsers = site.browsers(23, 6)
@@ -199,7 +199,7 @@ class TestAnotherServer:
         """So is it if the old one refuses to read, because its own primary is away."""
         old, new = pair
         with Proxy(old.port) as proxy:
-            site = Site(old, SESSION_REDIS_URL=proxy.url)
+            site = Site(old, SESSION_REDIS_URL=f"{proxy.url}?socket_timeout=30")
             browsers = site.browsers(23, 6)
             _at_once(old, browsers)
             proxy.lead_to(new.port)
