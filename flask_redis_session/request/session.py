@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask.sessions import SessionMixin
 
 from flask_redis_session.errors import RevocationIncomplete, StoreUnavailable
-from flask_redis_session.storage.record import SessionInfo, Standing, expiry, moment
+from flask_redis_session.storage.record import SessionInfo, Standing, expiry, field_of, moment
 from flask_redis_session.storage.revocation import Selection
 from flask_redis_session.storage.token import new_sid
 
 from .at_once import AtOnceState
 from .backend import SessionBackend, Usage, When
-from .delivery import changes_nothing
 from .user import user_text
 
 R = TypeVar("R")
@@ -101,6 +100,12 @@ class RedisSession(AtOnceState, SessionMixin):
             return None
         return moment(expiry(record.since, record.seen, record.idle, self._backend.absolute))
 
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key in self._backend.user_keys.roots:
+            # Who signs in must not be taken for whoever was here a moment ago.
+            self._look_again()
+        super().__setitem__(key, value)
+
     def regenerate(self) -> None:
         """Give the session a fresh secret: the old cookie is dead, ``sid`` and data stay.
 
@@ -117,7 +122,7 @@ class RedisSession(AtOnceState, SessionMixin):
 
         :raises RuntimeError: if the session is nobody's.
         """
-        if self._somebody() is None:
+        if self._somebody_now() is None:
             raise RuntimeError("This session is nobody's: sign the user in instead.")
         self._confirms = True
         self.regenerate()
@@ -129,7 +134,7 @@ class RedisSession(AtOnceState, SessionMixin):
         :raises TypeError: if ``user_id`` is of a type that no user id has.
         :raises StoreUnavailable: if Redis fails.
         """
-        user = self._somebody() if user_id is None else user_text("user_id", user_id)
+        user = self._somebody_now() if user_id is None else user_text("user_id", user_id)
         return [] if user is None else self._backend.users.list_sessions(user, current=self.sid)
 
     def clear_user_sessions(
@@ -148,6 +153,7 @@ class RedisSession(AtOnceState, SessionMixin):
         :raises TypeError: if ``user_id`` or ``before`` is of another type.
         :raises RevocationIncomplete: if Redis fails on the way.
         """
+        self._look_again()
         mine = self._user() if user_id is not None else self._somebody()
         user = mine if user_id is None else user_text("user_id", user_id)
         if user is None:
@@ -170,10 +176,35 @@ class RedisSession(AtOnceState, SessionMixin):
         return user
 
     def _somebody_now(self) -> str | None:
-        """Return whose session it is, by Redis's own word if it was read from what is kept."""
-        user = self._somebody()
-        is_kept = self._backend.keeps and changes_nothing(self._request)
-        return user if not is_kept or self._standing_now() == "live" else None
+        """Return whose session it is, by Redis's word and not by what is kept."""
+        self._look_again()
+        return self._somebody()
+
+    def _look_again(self) -> None:
+        """Believe nothing any more that is kept: more than reading depends on it now."""
+        if not self._backend.keeps or self._is_for_real:
+            return
+        self._is_for_real = True
+        if self._usage is not None:
+            self._usage.is_safe = False
+        if self._record is not None and self._record.is_kept:
+            self._attempt(self._prove_again)
+
+    def _prove_again(self) -> None:
+        """Ask Redis of what this request knows from what is kept alone."""
+        token, known = self._token, self._record
+        if token is None or known is None:  # pragma: no cover - what is kept has both
+            return
+        with self._lock:
+            record, asked = self._backend.load(token, None, Usage(None, set()))
+            if record.standing != "live" or record.user != known.user:
+                # As if Redis had been asked at once; what the request assigned stays.
+                self._keep_only({*map(field_of, self._assigned)})
+                self._complete = record.standing != "live"
+            self._phase, self._record = "unproved", None
+            self._prove(record)
+            if record.standing == "live":
+                self._loaded(record.fields, asked)
 
     def _end_unlisted(self, user: str, current: str, ended: int) -> list[str]:
         """End this session, which was not among its user's; return its sid if it was alive.

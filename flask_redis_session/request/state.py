@@ -67,6 +67,8 @@ class SessionState(LastingMapping):
         # Whether the response is being finished, whether what it read was empty by a failure, and
         # whether a value was refused.
         self._is_finishing = self._lacks = self._is_refused = False
+        # Whether more than reading depends on what is loaded: then nothing kept is believed.
+        self._is_for_real = False
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key in self._backend.user_keys.roots:
@@ -121,7 +123,9 @@ class SessionState(LastingMapping):
         if self._usage is None:
             # The endpoint is known by now: Flask opens the session before it routes.
             endpoint = self._request.endpoint if self._request is not None else None
-            is_safe = self._backend.keeps and changes_nothing(self._request)
+            # Without one it may be no request, such as Flask-SocketIO's of a connection.
+            is_safe = self._backend.keeps and endpoint is not None and not self._is_for_real
+            is_safe = is_safe and changes_nothing(self._request)
             self._usage = Usage(endpoint, self._used, is_safe)
         record, asked = self._backend.load(token, key, self._usage)
         self._usage.fetches += 1

@@ -76,14 +76,14 @@ class KeptSessions:
             return None
         asked = kept.asked
         if asked is None and len(found) <= FEW:
-            return Record("live", found, proof), None
+            return Record("live", found, proof, is_kept=True), None
         fields = wanted()
         if asked is not None and (fields is None or not asked.issuperset(fields)):
             return None
         if fields is not None and len(found) > FEW:
             names = names_of(proof, fields)
             found = {name: found[name] for name in names if name in found}
-        return Record("live", found, proof), fields
+        return Record("live", found, proof, is_kept=True), fields
 
     def offer(
         self, token: Token, fields: Sequence[bytes] | None, record: Record, late: float | None
@@ -181,7 +181,12 @@ class Book:
             self.shelf.drop(sid)
             return
         before = self.shelf.take(sid)
-        if before is not None and before.asked is not None and kept.asked is not None:
+        if (
+            before is not None
+            and before.asked is not None
+            and kept.asked is not None
+            and monotonic() < before.until
+        ):
             # Both hold now: else the one before would have been dropped.
             kept = Kept(
                 {**before.fields, **kept.fields},

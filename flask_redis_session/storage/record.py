@@ -134,11 +134,13 @@ class Record:
     :param standing: whether the cookie opens it.
     :param fields: the fields, as Redis holds them; empty unless *live*.
     :param proof: the digest of the cookie's secret; ``""`` if it was not loaded.
+    :param is_kept: whether it is from what this process keeps. It may have ended a moment ago.
     """
 
     standing: Standing
     fields: Mapping[bytes, bytes] = field(default_factory=dict)
     proof: str = ""
+    is_kept: bool = False
 
     @property
     def born(self) -> float | None:

@@ -35,7 +35,7 @@ class Kept:
         self.asked = asked
         self.until = until
         self.over = over
-        self.size = size_of(fields)
+        self.size = size_of(fields) + sum(len(name) + 150 for name in asked or ())
 
     def __repr__(self) -> str:
         # Tracebacks and debuggers show it. They must not show what a session holds.

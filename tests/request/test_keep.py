@@ -9,7 +9,7 @@ import pytest
 
 from flask_redis_session.devices import blueprint
 from flask_redis_session.storage import kept as kept_module
-from flask_redis_session.storage.token import new_token
+from flask_redis_session.storage.token import new_token, parse_cookie
 from tests.support.commandline import run
 from tests.support.keeping import ROOM, KeepingSite
 from tests.support.servers import wait_until
@@ -214,6 +214,10 @@ def test_whole_large_session(site):
     site.warm(browser)
 
     assert 500 == len(browser.read())
+    token = parse_cookie(browser.cookie)
+    record, fields = site.kept.believed(token, lambda: (b"key7", b"nothing"))
+    assert (b"key7", b"nothing") == fields
+    assert {b"key7": b'"x"'} == {k: v for k, v in record.fields.items() if k[:1] != b"@"}
     assert "x" == browser.visit(lambda: session["key7"]).value
     assert None is browser.visit(lambda: session.get("nothing")).value
     assert {} == commands_of(site, lambda: browser.visit(lambda: session["key499"]))

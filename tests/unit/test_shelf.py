@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections import OrderedDict
 
 from flask_redis_session.storage.shelf import LARGEST, Kept, Shelf, size_of
 
@@ -76,6 +77,20 @@ def test_clear() -> None:
 
     assert None is shelf.take("a")
     assert (0, 0) == (len(shelf), shelf.size)
+
+
+def test_dropped_while_it_is_taken() -> None:
+    """What another thread drops in between was not there."""
+
+    class Racing(OrderedDict[str, Kept]):
+        def move_to_end(self, key: str, last: bool = True) -> None:
+            del self[key]
+            super().move_to_end(key, last)
+
+    shelf = Shelf(2**20)
+    shelf._kept = Racing(a=kept())
+
+    assert None is shelf.take("a")
 
 
 def test_repr() -> None:

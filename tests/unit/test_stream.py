@@ -62,6 +62,11 @@ def test_byte_by_byte() -> None:
     assert 0 == stream.waiting
 
 
+def test_no_list() -> None:
+    """A list that is not there has two forms, of which one is RESP2's."""
+    assert [None, None] == Stream().feed(b"*-1\r\n_\r\n")
+
+
 def test_refusal_keeps_no_text() -> None:
     """Of a refusal only the first word is kept: the rest may hold a password."""
     refused, odd = Stream().feed(b"-NOPERM of 'HELLO 3 AUTH a secret'\r\n-what secret\r\n")
