@@ -29,6 +29,17 @@ class RefusedTracking(Exception):
         self.word = word
 
 
+class HungUp(Exception):
+    """The connection ended in the place of an answer.
+
+    :param command: the command that was sent.
+    """
+
+    def __init__(self, command: str) -> None:
+        super().__init__(command)
+        self.command = command
+
+
 def peer_of(sock: Any) -> Any:
     """Return which server a socket reaches; ``None`` if that cannot be told."""
     try:
@@ -46,6 +57,7 @@ def dial(pool: Any, connection: Any, told: Told, stale: float, look: Callable[[]
     :param stale: seconds, as in ``SESSION_KEEP_STALE``.
     :param look: as :class:`Line` takes it.
     :raises RefusedTracking: if the server does not do that.
+    :raises HungUp: if it ends the connection instead of an answer.
     :raises redis.exceptions.RedisError: if it does not answer, or does not let this user in.
     """
     # RESP2 first: redis-py would put the password into the command that asks for RESP3, and an old
@@ -69,9 +81,12 @@ def _agree(sock: socket.socket, stream: Stream, command: tuple[str, ...]) -> Non
     sock.sendall(b"".join(packed(command)))
     replies: list[Any] = []
     while not replies:
-        piece = sock.recv(4096)
+        try:
+            piece = sock.recv(4096)
+        except ConnectionError:
+            piece = b""
         if not piece:
-            raise ConnectionError
+            raise HungUp(" ".join(command))
         replies = stream.feed(piece)
     # What is pushed behind the reply is about nothing that was read.
     if isinstance(replies[0], Refused):

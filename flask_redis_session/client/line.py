@@ -116,6 +116,8 @@ class Line:
         self._bytes = 0
         # When that was sent which was answered last, and when the next beat is due.
         self._heard_at = self._beat_at = -inf
+        # Since when the lock has been found taken.
+        self._busy_at = inf
         self._glance = glance_at(sock)
 
     def is_heard(self, now: float) -> bool:
@@ -126,17 +128,26 @@ class Line:
         if not self._glance():
             if self._lock.locked():
                 # Another thread may have taken something off the socket and not be done with it.
+                self._note_busy(now)
                 return False
         else:
             if not self._lock.acquire(blocking=False):
+                self._note_busy(now)
                 return False
             try:
                 self._read()
             finally:
                 self._lock.release()
+        self._busy_at = inf
         if now >= self._beat_at:
             self._beat(now)
         return now - self._heard_at < self._stale and not self.is_lost
+
+    def _note_busy(self, now: float) -> None:
+        """Note that another thread has the lock; too long, and nobody will let it go."""
+        self._busy_at = min(self._busy_at, now)
+        if now - self._busy_at > LONGEST_HOLD:
+            self.lose()
 
     def ask(self, ask: Ask) -> None:
         """Send a command, if the line is free at once.
@@ -172,6 +183,10 @@ class Line:
             for each in self._awaited:
                 if isinstance(each, Ask) and each.key in keys:
                     each.is_void = True
+        except BaseException:
+            # Some of it may be kept still.
+            self.lose()
+            raise
         finally:
             self._lock.release()
 

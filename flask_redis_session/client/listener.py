@@ -14,13 +14,17 @@ from time import monotonic
 from typing import Any
 from weakref import ref
 
-from .dialling import FAILURES, RefusedTracking, dial, peer_of
+from .dialling import FAILURES, HungUp, RefusedTracking, dial, peer_of
 from .line import Line, Told
 
 log = logging.getLogger("flask_redis_session")
 
 #: For how long no line is opened after one was lost, in seconds: twice as long each time.
 PAUSE = 1.0
+#: The refusals that stay until somebody grants a right; others, such as BUSY, pass.
+_FOR_GOOD = {"NOPERM", "NOAUTH", "ERR"}
+#: After how many ends in place of an answer it counts as a refusal: a proxy may say nothing else.
+_HANG_UPS = 3
 LONGEST_PAUSE = 60.0
 
 _REFUSED = (
@@ -49,6 +53,7 @@ class Listener:
         # By process: that of a child of a fork says nothing of the parent's.
         self._dials: dict[int, object] = {}
         self._is_warned = False
+        self._hang_ups = 0
         _note(self)
 
     def attach(self, client: Any) -> Any:
@@ -117,12 +122,18 @@ class Listener:
         try:
             line = dial(self._pool, self._connection, self._told(), self._stale, self._look)
             left, self._line = self._line, line
+            self._hang_ups = 0
             if self._peer not in (None, line.peer):
                 line.lose()
             if left is not None:
                 left.close()
         except RefusedTracking as refusal:
             self._warn(refusal.command, refusal.word)
+        except HungUp as end:
+            self._hang_ups += 1
+            self._wait()
+            if self._hang_ups == _HANG_UPS:
+                self._warn(end.command, "")
         except FAILURES:
             self._wait()
         finally:
@@ -137,10 +148,10 @@ class Listener:
     def _leave(self, line: Line) -> None:
         if self._line is line:
             self._line = None
-            if line.refusal is None:
-                self._wait(PAUSE if line.has_lasted else None)
-            else:
+            if line.refusal in _FOR_GOOD:
                 self._warn("a command", line.refusal)
+            else:
+                self._wait(PAUSE if line.has_lasted else None)
         line.close()
 
     def _wait(self, pause: float | None = None) -> None:
@@ -158,9 +169,13 @@ class Listener:
 _LISTENERS: tuple[ref[Listener], ...] = ()
 
 
+_NOTING = threading.Lock()
+
+
 def _note(listener: Listener) -> None:
     global _LISTENERS  # noqa: PLW0603 - a process has one list of them
-    _LISTENERS = (*(each for each in _LISTENERS if each() is not None), ref(listener))
+    with _NOTING:
+        _LISTENERS = (*(each for each in _LISTENERS if each() is not None), ref(listener))
 
 
 def forget(keys: Collection[bytes]) -> None:

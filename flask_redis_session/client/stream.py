@@ -57,6 +57,9 @@ class Stream:
         self._rest = b""
         # With fewer bytes it need not be tried again.
         self._needed = 1
+        # The list of which some parts are still to come, how many it has, and those that are here.
+        self._kind = self._count = 0
+        self._parts: list[Any] | None = None
 
     @property
     def waiting(self) -> int:
@@ -74,8 +77,7 @@ class Stream:
         at = 0
         try:
             while len(data) - at >= self._needed:
-                value, at = _value(data, at, 0)
-                found.append(value)
+                at = self._step(data, at, found)
                 self._needed = 1
         except _Short as short:
             self._needed = short.needed - at
@@ -84,16 +86,41 @@ class Stream:
         self._rest = data[at:] if at else data
         return found
 
+    def _step(self, data: bytes, at: int, found: list[Any]) -> int:
+        """Read a value, or a part of a list: what was read is not read again with the next piece.
 
-def _value(data: bytes, at: int, depth: int) -> tuple[Any, int]:
-    """Return the value that begins at a place, and where the next one does."""
+        :returns: where the next one begins.
+        """
+        if self._parts is None:
+            kind, line, after = _line(data, at)
+            if kind not in _LISTS or line == b"-1":
+                value, at = _value(data, at, 0)
+                found.append(value)
+                return at
+            self._kind, self._count = kind, _count(line, MOST_PARTS) * _LISTS[kind]
+            self._parts, at = [], after
+        else:
+            value, at = _value(data, at, 1)
+            self._parts.append(value)
+        if len(self._parts) == self._count:
+            found.append(_whole(self._kind, self._parts))
+            self._parts = None
+        return at
+
+
+def _line(data: bytes, at: int) -> tuple[int, bytes, int]:
+    """Return the kind of a value, the rest of its first line, and where the next line begins."""
     end = data.find(_END, at, at + LONGEST_LINE)
     if end < 0:
         if len(data) - at >= LONGEST_LINE:
             raise Garbled
         raise _Short(len(data) + 1)
-    kind, line = data[at], data[at + 1 : end]
-    at = end + 2
+    return data[at], data[at + 1 : end], end + 2
+
+
+def _value(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+    """Return the value that begins at a place, and where the next one does."""
+    kind, line, at = _line(data, at)
     if kind == _TEXT:
         return _text(data, line, at)
     if kind in _LISTS:
@@ -136,7 +163,11 @@ def _list(data: bytes, kind: int, line: bytes, at: int, depth: int) -> tuple[Any
     for _ in range(_count(line, MOST_PARTS) * _LISTS[kind]):
         value, at = _value(data, at, depth + 1)
         parts.append(value)
+    return _whole(kind, parts), at
+
+
+def _whole(kind: int, parts: list[Any]) -> Any:
     if kind == _MAP:
         words = iter(parts)
-        return dict(zip(words, words, strict=True)), at
-    return (Push(parts) if kind == _PUSH else parts), at
+        return dict(zip(words, words, strict=True))
+    return Push(parts) if kind == _PUSH else parts

@@ -28,6 +28,9 @@ LONGEST_KEPT = 60.0
 LEFT = 1.0
 #: How many fields of a session are handed out if some are asked for. To choose them costs more.
 FEW = 64
+#: How many fields may be kept of one session. Whoever reads the line next, in the request of
+#: another browser, reads them: a few milliseconds.
+MOST = 1000
 
 
 #: The user's fields that are asked for; ``None``: all.
@@ -101,7 +104,7 @@ class KeptSessions:
             self.listener.listen()
             return
         size = size_of(record.fields)
-        if late is None or size > line.told.shelf.largest:
+        if late is None or size > line.told.shelf.largest or len(record.fields) > MOST:
             return
         over = min(late, (record.seen or 0.0) + (record.idle or 0.0) - LEFT)
         if self._absolute is not None:

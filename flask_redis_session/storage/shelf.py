@@ -8,8 +8,10 @@ from collections.abc import Mapping
 #: One session may take so much of the room: a part of it.
 LARGEST = 8
 
-#: What Python takes for each field and for each session, beside their texts, in bytes.
+#: What Python takes for each field, each name of one that is not there, and each session, beside their
+#: texts, in bytes.
 _FIELD = 150
+_NAME = 120
 _SESSION = 700
 
 
@@ -35,7 +37,9 @@ class Kept:
         self.asked = asked
         self.until = until
         self.over = over
-        self.size = size_of(fields) + sum(len(name) + 150 for name in asked or ())
+        # Which names are asked for a visitor may choose, such as one for each page.
+        missing = (name for name in asked or () if name not in fields)
+        self.size = size_of(fields) + sum(len(name) + _NAME for name in missing)
 
     def __repr__(self) -> str:
         # Tracebacks and debuggers show it. They must not show what a session holds.

@@ -415,6 +415,41 @@ def test_lock_that_is_never_let_go(heard):
     heard.line.close()
 
 
+def test_lock_that_only_reads_meet(heard):
+    """So it is if nobody writes: reads do not wait for it, and note how long it has been."""
+    heard.line._lock.acquire()
+
+    assert not heard.is_heard(0.1)
+    assert not heard.is_heard(0.2)
+    assert not heard.line.is_lost
+    assert not heard.is_heard(1.2)
+    assert heard.line.is_lost
+
+
+def test_lock_that_is_busy_now_and_then(heard):
+    """A lock that was free in between is no matter."""
+    for after in (0.1, 0.9):
+        with heard.line._lock:
+            heard.is_heard(after)
+        heard.is_heard(after + 0.1)
+
+    assert not heard.line.is_lost
+
+
+def test_forget_is_interrupted(heard, monkeypatch):
+    """If an exception comes while keys are dropped, everything is."""
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(heard.book, "changed", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        heard.line.forget({b"s:a"})
+
+    assert heard.line.is_lost
+    assert not heard.line._lock.locked()
+
+
 def test_close_in_a_child(wire):
     """After a fork the lock may be held for ever by a thread that did not come along."""
     wire.line.pid = os.getpid() - 1

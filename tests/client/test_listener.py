@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import socket
 import threading
 
@@ -13,6 +14,7 @@ from flask_redis_session.client import dialling
 from flask_redis_session.client.glance import glance_at
 from flask_redis_session.client.stream import Stream
 from tests.support.keeping import KeepingSite
+from tests.support.servers import wait_until
 
 pytestmark = pytest.mark.one_server("SESSION_KEEP is refused in a cluster")
 
@@ -135,6 +137,41 @@ def test_any_write(site):
     assert not site.believes(browser)
 
 
+class Sent(socket.socket):
+    """A socket whose command went out before the other end was closed."""
+
+    def sendall(self, data, flags=0):
+        """Nothing more can be sent."""
+
+
+def test_hangs_up(listener, caplog, monkeypatch):
+    """A proxy that ends the connection instead of a refusal is told of after the third time."""
+
+    def hang_up(*_):
+        raise dialling.HungUp("HELLO 3")
+
+    monkeypatch.setattr("flask_redis_session.client.listener.dial", hang_up)
+    with caplog.at_level(logging.WARNING, "flask_redis_session"):
+        for times in range(1, 5):
+            listener._dial()
+
+            assert len(caplog.records) == (times >= 3)
+
+    assert "refuses HELLO 3. Grant" in caplog.text
+
+
+@pytest.mark.parametrize("word", ["BUSY", "WRONGTYPE", "MASTERDOWN", ""])
+def test_refused_for_now(listener, caplog, word):
+    """What Redis refuses for the moment is no matter of rights."""
+    line = listener.line
+    line.refusal = word
+    line.lose()
+
+    assert None is listener.line
+    assert [] == caplog.records
+    assert listener._pause < 60
+
+
 class TestAgreement:
     """What is agreed upon before a line is used."""
 
@@ -145,12 +182,25 @@ class TestAgreement:
         with ours, pytest.raises(OSError):
             dialling._agree(ours, Stream(), ("HELLO", "3"))
 
+    def test_reset(self):
+        """It makes no difference how it is closed."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            ours = socket.create_connection(listening.getsockname())
+            server, _ = listening.accept()
+            # What was not read turns the end into a reset.
+            ours.sendall(b"x")
+            server.recv(1, socket.MSG_PEEK)
+            server.close()
+            wait_until(lambda: select.select([ours], [], [], 0)[0], "it is reset")
+            with Sent(fileno=ours.detach()) as sent, pytest.raises(dialling.HungUp):
+                dialling._agree(sent, Stream(), ("CLIENT", "TRACKING", "ON"))
+
     def test_end_of_half_a_reply(self):
         """Nor does one that closes it within one."""
         ours, server = socket.socketpair()
         server.sendall(b"%1\r\n")
         server.shutdown(socket.SHUT_WR)
-        with ours, server, pytest.raises(ConnectionError):
+        with ours, server, pytest.raises(dialling.HungUp, match="HELLO 3"):
             dialling._agree(ours, Stream(), ("HELLO", "3"))
 
     def test_peer(self):

@@ -223,6 +223,18 @@ def test_whole_large_session(site):
     assert {} == commands_of(site, lambda: browser.visit(lambda: session["key499"]))
 
 
+def test_many_fields(site):
+    """Of a session with very many fields nothing is kept: another browser's GET would read them."""
+    browser = site.browser()
+    browser.set(**{f"key{number}": "x" for number in range(1100)})
+    other = site.visitor()
+    for _ in range(3):
+        assert 1100 == len(browser.read())
+
+    assert not site.believes(browser)
+    assert site.believes(other)
+
+
 def test_each_request_has_values_of_its_own(site):
     """What a view changes and does not save is not seen by the next."""
     browser = site.visitor(cart=[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import OrderedDict
+from math import inf
 
 from flask_redis_session.storage.shelf import LARGEST, Kept, Shelf, size_of
 
@@ -99,6 +100,14 @@ def test_repr() -> None:
     shelf.put("a", Kept({b"@secret:a": b"private"}, None, 0.0, 0.0))
 
     assert "private" not in repr(shelf) + repr(shelf.take("a"))
+
+
+def test_names_that_are_asked_for_count() -> None:
+    """A visitor may choose them: what is not there takes room, too."""
+    some = kept()
+    names = frozenset(b"name%d" % number for number in range(1000))
+
+    assert Kept(some.fields, names, inf, inf).size > some.size + sum(map(len, names))
 
 
 def test_size() -> None:

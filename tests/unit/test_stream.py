@@ -112,6 +112,17 @@ def test_large_text_is_not_tried_again_and_again() -> None:
     assert [[b"x" * 1_000_000]] == stream.feed(b"\r\n")
 
 
+def test_parts_are_not_read_again_and_again() -> None:
+    """Of a list that comes in many pieces, what is here is read once."""
+    texts = b"$1\r\nx\r\n" * 2000
+    stream = Stream()
+    stream.feed(b"*2000\r\n")
+    left = [(stream.feed(texts[at : at + 10]), stream.waiting)[1] for at in range(0, 13_990, 10)]
+
+    assert max(left) < 10
+    assert [[b"x"] * 2000] == stream.feed(texts[13_990:])
+
+
 @given(st.binary(max_size=60), st.integers(0, 60))
 def test_any_bytes(data: bytes, at: int) -> None:
     """Any bytes are read or refused, and it makes no difference where they are cut."""
