@@ -8,8 +8,8 @@ from collections.abc import Mapping
 #: One session may take so much of the room: a part of it.
 LARGEST = 8
 
-#: What Python takes for each field, each name of one that is not there, and each session, beside their
-#: texts, in bytes.
+#: What Python takes for each field, each name of one that is not there, and each session, beside
+#: their texts, in bytes.
 _FIELD = 150
 _NAME = 120
 _SESSION = 700
