@@ -489,7 +489,7 @@ def test_refused(server, caplog, refused):
         text = [each.getMessage() for each in caplog.records if "SESSION_KEEP" in each.getMessage()]
 
         assert 1 == len(text)
-        assert "+client|tracking" in text[0]
+        assert "Grant the user CLIENT TRACKING and TIME" in text[0]
         assert "a-long-password" not in caplog.text
         assert None is site.line
 
