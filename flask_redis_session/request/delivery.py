@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from flask import Request
 
 # Flask-SocketIO calls save_session with a response of its own, and marks the request with these.
-_OF_AN_EVENT = ("event", "namespace", "sid")
+_OF_AN_EVENT = {"event", "namespace", "sid"}
 
 
 def reaches_no_browser(request: Request | None) -> bool:
@@ -18,7 +18,7 @@ def reaches_no_browser(request: Request | None) -> bool:
     upgrade: str | None = request.environ.get("HTTP_UPGRADE")
     if upgrade is not None and upgrade.lower() == "websocket":
         return True
-    return all(hasattr(request, name) for name in _OF_AN_EVENT)
+    return vars(request).keys() >= _OF_AN_EVENT
 
 
 #: The methods of HTTP that change nothing (RFC 9110, 9.2.1), but for TRACE, which Flask refuses.
