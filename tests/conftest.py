@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,8 @@ from tests.support.servers import (
     Certificates,
     Cluster,
     Missing,
+    NotReady,
+    SentinelSet,
     Server,
     Servers,
     programs,
@@ -230,6 +233,18 @@ def cluster(_cluster: Cluster) -> Cluster:
     _cluster.revive()
     _cluster.flush()
     return _cluster
+
+
+@pytest.fixture
+def sentinels() -> Iterator[SentinelSet]:
+    """A primary, its replica and three sentinels, which a test may break."""
+    with ExitStack() as stack:
+        try:
+            sentinels = stack.enter_context(SentinelSet())
+        except NotReady:
+            # On a busy machine they may miss each other's greetings.
+            sentinels = stack.enter_context(SentinelSet())
+        yield sentinels
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from urllib.parse import quote
 
 import pytest
@@ -16,20 +15,8 @@ from tests.client.test_clients import everything
 from tests.client.test_tls_acl import rules
 from tests.support.figures import figure
 from tests.support.load import Load
-from tests.support.servers import HOST, NotReady, SentinelSet, wait_until
+from tests.support.servers import HOST, SentinelSet, wait_until
 from tests.support.webapp import Site, session
-
-
-@pytest.fixture
-def sentinels():
-    """A primary, its replica and three sentinels, which a test may break."""
-    with ExitStack() as stack:
-        try:
-            sentinels = stack.enter_context(SentinelSet())
-        except NotReady:
-            # On a busy machine they may miss each other's greetings.
-            sentinels = stack.enter_context(SentinelSet())
-        yield sentinels
 
 
 class SentinelSite(Site):

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,7 +16,7 @@ import pytest
 from tests.failure.proxy import Proxy
 from tests.support.figures import figure
 from tests.support.keeping import KeepingSite
-from tests.support.servers import HOST, NotReady, SentinelSet, Server, wait_until
+from tests.support.servers import HOST, Server, wait_until
 from tests.support.webapp import session
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +49,15 @@ def last_seen(browser, since, seconds, value=1):
         if sees(browser, value):
             last = begins - since
     return last
+
+
+def begins_anew(site, browser):
+    """Check that nothing is read of a session that is gone, and that the next one is kept."""
+    assert not sees(browser)
+
+    again = site.visitor(a=2)
+
+    assert sees(again, 2)
 
 
 def killed(site, *kind):
@@ -126,11 +134,7 @@ def test_restart(own, how):
     else:
         own.restart()
 
-    assert not sees(browser)
-
-    again = site.visitor(a=2)
-
-    assert sees(again, 2)
+    begins_anew(site, browser)
 
 
 def test_listener_killed(server):
@@ -140,11 +144,7 @@ def test_listener_killed(server):
     killed(site, "listener")
     site.redis.delete(site.key(browser.sid))
 
-    assert not sees(browser)
-
-    again = site.visitor(a=2)
-
-    assert sees(again, 2)
+    begins_anew(site, browser)
 
 
 def test_data_connections_killed(server):
@@ -219,18 +219,6 @@ def test_dropped_while_a_write_is_under_way(server):
         assert not site.believes(browser)
 
         writer.join()
-
-
-@pytest.fixture
-def sentinels():
-    """A primary, its replica and three sentinels."""
-    with ExitStack() as stack:
-        try:
-            sentinels = stack.enter_context(SentinelSet())
-        except NotReady:
-            # On a busy machine they may miss each other's greetings.
-            sentinels = stack.enter_context(SentinelSet())
-        yield sentinels
 
 
 @pytest.mark.timeout(120)

@@ -371,7 +371,7 @@ def test_where_the_user_is(valkey: Any, setting: Any, user_id: Any, held: Any) -
         ({"SESSION_COOKIE_PATH": "/shop"}, "/shop/cart"),
         ({"SESSION_COOKIE_PATH": "/shop/"}, "/shop/cart"),
         ({"APPLICATION_ROOT": "/shop"}, "/cart"),
-        ({"APPLICATION_ROOT": "/root", "SESSION_COOKIE_PATH": "/root/shop"}, "/shop/cart"),
+        ({"APPLICATION_ROOT": "/site", "SESSION_COOKIE_PATH": "/site/shop"}, "/shop/cart"),
         ({"SESSION_COOKIE_DOMAIN": ".shop.test"}, "http://www.shop.test/cart"),
         ({"SESSION_COOKIE_DOMAIN": "shop.test", "SERVER_NAME": "www.shop.test:81"}, "/cart"),
         ({"SERVER_NAME": "shop.test:81"}, "/cart"),
