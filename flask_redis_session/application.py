@@ -282,8 +282,7 @@ class ApplicationBackend:
         count_written(token.sid, "")
         if record is not None:
             if not self.is_due(record):
-                # What is kept may have been rotated since, and the browser have the next cookie.
-                return not record.is_kept
+                return True
         else:
             # Only the cookie tells of a shorter lifetime: the session must not end while in use.
             idle = min(step.lifetime.idle, token.lifetime or step.lifetime.idle)

@@ -57,9 +57,6 @@ def as_wanted(outcome: Outcome, *, wanted: bool | None) -> Outcome:
     if not wanted:
         return outcome._replace(cookie="leave")
     is_sent = outcome.phase != "live" or outcome.cookie == "fresh"
-    if outcome.record is not None and outcome.record.is_kept:
-        # It may have been rotated away since, and the browser have the next one.
-        is_sent = True
     return outcome if is_sent else outcome._replace(cookie="refresh")
 
 

@@ -201,6 +201,10 @@ class RedisSessionInterface(SessionInterface):
     def _send_cookie(
         self, app: Flask, session: RedisSession, response: Response, outcome: Outcome
     ) -> None:
+        record = outcome.record
+        if outcome.cookie == "refresh" and record is not None and record.is_kept:
+            # What is kept may have been rotated since, and the browser have the next cookie.
+            return
         # A browser replaces or deletes only the cookie with these same flags.
         flags = self._cookie_flags(app)
         known = self._backend_of(app).cookie_flags

@@ -15,6 +15,7 @@ from .defaults import DEFAULT_URL, DEFAULTS
 from .errors import SettingError
 from .request.rule import Rule, merged
 from .request.user import FLASK_LOGIN, PLAIN, UserKeys
+from .storage.kept import LONGEST_KEPT
 from .storage.record import LONGEST
 from .storage.surrogates import is_utf8
 
@@ -28,9 +29,6 @@ DeviceInfo = Callable[["Request"], "tuple[str | None, str | None] | None"]
 
 #: Where Flask keeps its flash messages.
 FLASHES = "_flashes"
-
-#: Nothing is kept for longer, in seconds, so that a larger bound would mean nothing.
-MOST_STALE = 60.0
 
 _SURROGATE = "holds a lone surrogate; remove it."
 _NO_APPLICATION = (
@@ -315,6 +313,7 @@ def _keep(value: Any, url: str | None) -> int:
 def _keep_stale(config: Mapping[str, Any]) -> float:
     name = "SESSION_KEEP_STALE"
     seconds = _seconds(config, name)
-    if seconds > MOST_STALE:
-        raise SettingError(name, f"expects at most {MOST_STALE:.0f} seconds, not {seconds!r}.")
+    if seconds > LONGEST_KEPT:
+        # Nothing is kept for longer, so that it would mean nothing.
+        raise SettingError(name, f"expects at most {LONGEST_KEPT:.0f} seconds, not {seconds!r}.")
     return seconds

@@ -131,9 +131,10 @@ class Listener:
             self._warn(refusal.command, refusal.word)
         except HungUp as end:
             self._hang_ups += 1
-            self._wait()
             if self._hang_ups == _HANG_UPS:
                 self._warn(end.command, "")
+            else:
+                self._wait()
         except FAILURES:
             self._wait()
         finally:

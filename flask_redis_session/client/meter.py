@@ -72,7 +72,7 @@ def count_loaded(sid: str, fields: Iterable[bytes]) -> None:
     :param sid: of the session.
     :param fields: the fields.
     """
-    meter = METER.get() and counting()
+    meter = counting()
     if meter is not None:
         meter.sid = sid
         meter.loaded.update(fields)
@@ -85,7 +85,7 @@ def count_written(sid: str, what: str, *fields: Iterable[bytes]) -> None:
     :param what: what became of the commit; of a touch that is only about to be sent, ``""``.
     :param fields: what was set and what was deleted.
     """
-    meter = METER.get() and counting()
+    meter = counting()
     if meter is not None:
         meter.sid = sid
         if what in ("saved", "ended"):
@@ -101,7 +101,7 @@ def metered(
     :param client: by which they are sent.
     :param commands: the commands.
     """
-    meter = METER.get() and counting()
+    meter = counting()
     if meter is None:
         return send(client, commands)
     meter.asks(commands)

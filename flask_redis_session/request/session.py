@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 from flask.sessions import SessionMixin
 
 from flask_redis_session.errors import RevocationIncomplete, StoreUnavailable
-from flask_redis_session.storage.record import SessionInfo, Standing, expiry, field_of, moment
+from flask_redis_session.storage.record import (
+    Record,
+    SessionInfo,
+    Standing,
+    expiry,
+    field_of,
+    moment,
+)
 from flask_redis_session.storage.revocation import Selection
-from flask_redis_session.storage.token import new_sid
+from flask_redis_session.storage.token import Token, new_sid
 
 from .at_once import AtOnceState
 from .backend import SessionBackend, Usage, When
@@ -100,12 +108,6 @@ class RedisSession(AtOnceState, SessionMixin):
             return None
         return moment(expiry(record.since, record.seen, record.idle, self._backend.absolute))
 
-    def __setitem__(self, key: str, value: Any) -> None:
-        if key in self._backend.user_keys.roots:
-            # Who signs in must not be taken for whoever was here a moment ago.
-            self._look_again()
-        super().__setitem__(key, value)
-
     def regenerate(self) -> None:
         """Give the session a fresh secret: the old cookie is dead, ``sid`` and data stay.
 
@@ -187,14 +189,11 @@ class RedisSession(AtOnceState, SessionMixin):
         self._is_for_real = True
         if self._usage is not None:
             self._usage.is_safe = False
-        if self._record is not None and self._record.is_kept:
-            self._attempt(self._prove_again)
+        if self._token is not None and self._record is not None and self._record.is_kept:
+            self._attempt(partial(self._prove_again, self._token, self._record))
 
-    def _prove_again(self) -> None:
+    def _prove_again(self, token: Token, known: Record) -> None:
         """Ask Redis of what this request knows from what is kept alone."""
-        token, known = self._token, self._record
-        if token is None or known is None:  # pragma: no cover - what is kept has both
-            return
         with self._lock:
             record, asked = self._backend.load(token, None, Usage(None, set()))
             if record.standing != "live" or record.user != known.user:
@@ -205,6 +204,11 @@ class RedisSession(AtOnceState, SessionMixin):
             self._prove(record)
             if record.standing == "live":
                 self._loaded(record.fields, asked)
+
+    def _load_for_sign_in(self) -> None:
+        # Who signs in must not be taken for whoever was here a moment ago.
+        self._look_again()
+        super()._load_for_sign_in()
 
     def _end_unlisted(self, user: str, current: str, ended: int) -> list[str]:
         """End this session, which was not among its user's; return its sid if it was alive.

@@ -64,23 +64,24 @@ class SessionState(LastingMapping):
         self._forced = self._rotates = self._confirms = False
         self._usage: Usage | None = None
         self._failure: StoreUnavailable | None = None
-        # Whether the response is being finished, whether what it read was empty by a failure, and
-        # whether a value was refused.
-        self._is_finishing = self._lacks = self._is_refused = False
-        # Whether more than reading depends on what is loaded: then nothing kept is believed.
-        self._is_for_real = False
+        # Whether the response is being finished, what it read was empty by a failure, a value was
+        # refused, and more than reading depends on what is loaded: then nothing kept is believed.
+        self._is_finishing = self._lacks = self._is_refused = self._is_for_real = False
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key in self._backend.user_keys.roots:
-            # A sign-in depends on whose session it was before. It loads everything: if it turns out
-            # that it needs a session of its own, that one takes it along.
-            if self._complete:
-                self._is_stored()
-            else:
-                self._fetch(None)
-            if self._usage is not None:
-                self._usage.signs_in = True
+            self._load_for_sign_in()
         super().__setitem__(key, value)
+
+    def _load_for_sign_in(self) -> None:
+        # It depends on whose session it was before. It loads everything: if it turns out that it
+        # needs a session of its own, that one takes it along.
+        if self._complete:
+            self._is_stored()
+        else:
+            self._fetch(None)
+        if self._usage is not None:
+            self._usage.signs_in = True
 
     def clear(self) -> None:
         super().clear()
@@ -213,7 +214,8 @@ class SessionState(LastingMapping):
             changed = self._changed_keys(changes)
             binding = self._binding(changed)
             signs_in = binding is not None and binding.user is not None
-            origin = self._origin() if signs_in else Origin()
+            if signs_in:
+                origin = self._origin()
             if signs_in or self._is_reassigned:
                 permanent = self._permanent_proved()
         is_wanted = self._modified is not False
@@ -239,9 +241,8 @@ class SessionState(LastingMapping):
         )
 
     def _origin(self) -> Origin:
-        return Origin(
-            self._holder(), self._fields, self._dropped(), [*map(field_of, self._assigned)]
-        )
+        assigned = [*map(field_of, self._assigned)]
+        return Origin(self._holder(), self._fields, self._dropped(), assigned)
 
     def _save(self, terms: Terms, send: Callable[[Step], Reply]) -> Outcome:
         """Save what this request wants of its session, and become what came of it.

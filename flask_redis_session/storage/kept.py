@@ -19,7 +19,7 @@ from flask_redis_session.client.notice import NoticedCommands
 from flask_redis_session.client.stream import Garbled
 
 from .record import SECRET, Record, mark, names_of
-from .shelf import Kept, Shelf, size_of
+from .shelf import Kept, Shelf
 from .token import Token
 
 #: For how long a session is kept, in seconds: what no bound covers is over by then.
@@ -103,19 +103,21 @@ class KeptSessions:
         if line is None:
             self.listener.listen()
             return
-        size = size_of(record.fields)
-        if late is None or size > line.told.shelf.largest or len(record.fields) > MOST:
+        if late is None or len(record.fields) > MOST:
             return
         over = min(late, (record.seen or 0.0) + (record.idle or 0.0) - LEFT)
         if self._absolute is not None:
             over = min(over, (record.since or 0.0) + self._absolute - LEFT)
         now = monotonic()
+        asked = None if fields is None else frozenset(fields)
+        kept = Kept(record.fields, asked, now + LONGEST_KEPT, over)
+        if kept.size > line.told.shelf.largest:
+            return
         names = None if fields is None else names_of(token.proof, fields)
         key = self._prefix + token.sid.encode()
         command = (HGETALL, key) if names is None else (HMGET, key, *names)
-        asked = None if fields is None else frozenset(fields)
-        kept = Kept(record.fields, asked, now + LONGEST_KEPT, over)
-        line.ask(Ask(key, command, size, now, partial(line.told.answered, token.sid, kept, names)))
+        take = partial(line.told.answered, token.sid, kept, names)
+        line.ask(Ask(key, command, kept.size, now, take))
 
 
 def kept_sessions(
